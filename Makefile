@@ -1,0 +1,34 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+SHELL := /bin/bash
+
+.PHONY: demo up test check bench chaos clean
+
+demo: .venv/base.stamp
+	scripts/demo
+
+up: .venv/base.stamp
+	scripts/up
+
+test: .venv/dev.stamp
+	scripts/test
+
+check: .venv/dev.stamp
+	scripts/check
+
+bench: .venv/dev.stamp
+	scripts/bench
+
+chaos: .venv/dev.stamp
+	scripts/chaos
+
+.venv/base.stamp: pyproject.toml constraints.txt
+	PYTHON=$(PYTHON) scripts/install ""
+	touch $@
+
+.venv/dev.stamp: pyproject.toml constraints.txt
+	PYTHON=$(PYTHON) scripts/install "[dev]"
+	touch .venv/base.stamp $@
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

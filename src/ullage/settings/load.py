@@ -1,0 +1,124 @@
+"""Gather settings from flags, environment and file; remember where each value came from; refuse the rest."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ullage.errors import SettingsError
+from ullage.settings.foreign import FOREIGN, PREFIXES, resolve
+from ullage.settings.model import Service, Settings
+
+FILE_VARIABLE = "ULLAGE_CONFIG"
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The settings in force. `origins` maps each name to `default`, `file PATH`, `env NAME` or `flag`."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    service: Service | None = None,
+    environ: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Effective:
+    """Merge file < environment < flags. Raises SettingsError naming every fault at once, one per clause."""
+    environ = os.environ if environ is None else environ
+    faults: list[str] = []
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(Settings.model_fields, "default")
+
+    def take(name: str, value: Any, origin: str) -> None:
+        values[name] = value
+        origins[name] = origin
+
+    path = file or (Path(environ[FILE_VARIABLE]) if environ.get(FILE_VARIABLE) else None)
+    for name, value in (_read_file(path) if path else {}).items():
+        if name in Settings.model_fields:
+            take(name, value, f"file {path}")
+        else:
+            faults.append(_unknown(name, f"in {path}", list(Settings.model_fields)))
+    for variable, name, value in _from_environment(environ, service, faults):
+        if origins[name].startswith("env ") and values[name] != value:
+            faults.append(f"{variable}={value} contradicts {origins[name].removeprefix('env ')}={values[name]}: "
+                          "keep one of them")
+        take(name, value, f"env {variable}")
+    for name, value in (flags or {}).items():
+        if value is not None:
+            take(name, value, "flag")
+    if not faults:
+        try:
+            settings = Settings.model_validate(values)
+        except ValidationError as error:
+            faults += [_fault(dict(item), origins) for item in error.errors()]
+        else:
+            return Effective(settings, origins)
+    raise SettingsError("; ".join(faults))
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"settings file {path} does not exist: give a YAML file of `name: value` lines") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise SettingsError(f"settings file {path}{where}: {problem}; write one `name: value` a line") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"settings file {path} holds a {type(content).__name__}: write `name: value` lines")
+    return {str(name): value for name, value in content.items()}
+
+
+def _from_environment(
+    environ: Mapping[str, str], service: Service | None, faults: list[str]
+) -> list[tuple[str, str, str]]:
+    """(variable, setting, value) of every variable that is ours or that we honour; our own names come last."""
+    found: list[tuple[str, str, str]] = []
+    ours: list[tuple[str, str, str]] = []
+    for variable, value in sorted(environ.items()):
+        if variable == FILE_VARIABLE:
+            continue
+        if variable in FOREIGN:
+            found += [(variable, name, converted) for name, converted in resolve(variable, value, service)]
+        elif variable.startswith("ULLAGE_"):
+            name = variable.removeprefix("ULLAGE_").lower()
+            if name in Settings.model_fields:
+                ours.append((variable, name, value))
+            else:
+                known = [f"ULLAGE_{field.upper()}" for field in Settings.model_fields]
+                faults.append(_unknown(variable, "in the environment", known))
+        elif variable.startswith(PREFIXES):
+            known = [*FOREIGN, *(f"ULLAGE_{field.upper()}" for field in Settings.model_fields)]
+            faults.append(_unknown(variable, "in the environment", known))
+    named = {name for _, name, _ in ours}
+    return [item for item in found if item[1] not in named] + ours
+
+
+def _unknown(name: str, where: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "`ullage settings` lists all names"
+    return f"unknown setting {name} {where}: {hint}"
+
+
+def _fault(error: dict[str, Any], origins: dict[str, str]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}={error['input']!r} (from {origins.get(name, 'default')}): {message}"

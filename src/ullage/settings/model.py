@@ -1,0 +1,92 @@
+"""Every setting of ullage, with its type, bounds and default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
+
+Service = Literal["vectors", "ranking", "embedding", "llm", "ingest", "rag"]
+SERVICES: tuple[Service, ...] = ("vectors", "ranking", "embedding", "llm", "ingest", "rag")
+
+
+def _home(kind: str) -> Path:
+    return Path.home() / kind / "ullage"
+
+
+class Settings(BaseModel):
+    """Set by flag, by environment (`ULLAGE_` + the name in capitals) or in a YAML file; the first that speaks wins.
+
+    Sizes are bytes and take units: `700MiB`, `2GB`. Ports are those of the stack this one replaces.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    memory: ByteSize | None = Field(None, description="budget of the whole stack; else free memory less the headroom")
+    headroom: ByteSize = Field(ByteSize(512 << 20), description="never given away when the budget is what is free")
+
+    host: str = Field("127.0.0.1", description="address every server binds to")
+    ranking_port: int = Field(1976, ge=1, le=65535)
+    embedding_port: int = Field(9080, ge=1, le=65535)
+    llm_port: int = Field(8999, ge=1, le=65535)
+    rag_port: int = Field(8081, ge=1, le=65535)
+    ingest_port: int = Field(8082, ge=1, le=65535)
+    vectors_port: int = Field(19530, ge=1, le=65535)
+
+    ranking_url: str = Field("", description="where rag finds ranking; empty: this host and ranking_port")
+    embedding_url: str = Field("", description="where rag and ingest find embedding; empty: this host and its port")
+    llm_url: str = Field("", description="where rag finds the LLM: any OpenAI-compatible base; empty: this host")
+    vectors_uri: str = Field("", description="Milvus URI or a local .db path; empty: this host and vectors_port")
+
+    ranking_model: str = Field("ullage/minilm-fusion-ranker", description="card name, or a folder with a checkpoint")
+    embedding_model: str = Field("sentence-transformers/all-MiniLM-L6-v2", description="card name or folder")
+    llm_model: str = Field("HuggingFaceTB/SmolLM2-135M-Instruct", description="card name or a .gguf file")
+
+    ranking_memory: ByteSize | None = Field(None, description="budget of the ranking process alone")
+    embedding_memory: ByteSize | None = Field(None, description="budget of the embedding process alone")
+    llm_memory: ByteSize | None = Field(None, description="budget of the LLM process alone")
+    rag_memory: ByteSize | None = Field(None, description="budget of the RAG server alone")
+    ingest_memory: ByteSize | None = Field(None, description="budget of the ingestor alone")
+    vectors_memory: ByteSize | None = Field(None, description="budget of the vector database alone")
+
+    max_sequence: int | None = Field(None, ge=16, description="tokens of one row at most; else what the profile takes")
+    max_batch_tokens: int | None = Field(None, ge=16, description="tokens in flight at most; else the profile's")
+    queue_tokens: int = Field(262_144, ge=1024, description="tokens admitted and waiting, per model service")
+    threads: int | None = Field(None, ge=1, le=1024, description="compute threads per model; else the cores we may use")
+    max_body: ByteSize = Field(ByteSize(64 << 20), description="largest request body")
+    max_upload: ByteSize = Field(ByteSize(400 << 20), description="largest uploaded file")
+    request_timeout_s: float = Field(120.0, gt=0, le=86_400)
+
+    collection: str = Field("multimodal_data", min_length=1, max_length=255, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    chunk_tokens: int = Field(200, ge=16, le=8192, description="tokens of the embedder's tokenizer per chunk")
+    chunk_overlap: int = Field(40, ge=0, le=4096)
+    retrieve_top_k: int = Field(40, ge=1, le=400, description="candidates from the vector database")
+    rerank_top_k: int = Field(10, ge=1, le=25, description="passages kept after reranking")
+    context_top_k: int = Field(3, ge=1, le=25, description="passages put before the LLM")
+    enable_reranker: bool = True
+    ranking_timeout_s: float = Field(30.0, gt=0, le=3600, description="after this rag answers in retrieval order")
+    llm_max_tokens: int = Field(128, ge=1, le=128_000)
+
+    state_dir: Path = Field(default_factory=lambda: _home(".local/state"), description="databases, uploads, run files")
+    cache_dir: Path = Field(default_factory=lambda: _home(".cache"), description="model files")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Literal["pretty", "json"] = "pretty"
+
+    def port(self, service: Service) -> int:
+        return int(getattr(self, f"{service}_port"))
+
+    def service_memory(self, service: Service) -> int | None:
+        """The budget of one service in bytes, or None when only the stack's counts."""
+        value = getattr(self, f"{service}_memory")
+        return None if value is None else int(value)
+
+    def model(self, service: Service) -> str | None:
+        """The card name or folder of a model service; None for a service without a model."""
+        return getattr(self, f"{service}_model", None)
+
+    def url(self, service: Service) -> str:
+        """Base URL without a trailing slash, or the Milvus URI for `vectors`."""
+        given: str = getattr(self, "vectors_uri" if service == "vectors" else f"{service}_url", "")
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+        return given.rstrip("/") or f"http://{host}:{self.port(service)}"
