@@ -1,0 +1,44 @@
+"""Run an app on a port until SIGTERM, draining what was accepted."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+
+from ullage.errors import SettingsError
+
+
+def claim_port(host: str, port: int) -> socket.socket:
+    """Bind before anything is loaded. Raises SettingsError when the port is taken or the address is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {error.strerror}; stop what holds it or choose another port"
+        ) from None
+    listener.set_inheritable(False)
+    return listener
+
+
+def run_server(app: FastAPI, listener: socket.socket, *, drain_s: float = 30.0) -> None:
+    """Serve until SIGTERM or SIGINT; in-flight requests get `drain_s` seconds. Raises what ended the start."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", server_header=False,
+                            timeout_graceful_shutdown=int(drain_s))
+    server = uvicorn.Server(config)
+
+    def give_up() -> None:
+        server.should_exit = True
+
+    app.state.on_failure = give_up
+    try:
+        server.run(sockets=[listener])
+    finally:
+        listener.close()
+    if app.state.failure is not None:
+        raise app.state.failure
