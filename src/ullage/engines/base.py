@@ -73,7 +73,8 @@ class Row:
 class Output:
     """`rows` [rows, width]: logits (width = labels) or pooled vectors, fp32.
 
-    `tokens` [tokens, hidden] fp32, for models that score by their token vectors; else None.
+    `tokens` [tokens, hidden] fp32, for models that score by their token vectors; else None. They are valid until the
+    engine runs again.
     """
 
     rows: Float32

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -87,6 +86,6 @@ class RequestMiddleware:
         write("request", method=scope["method"], path=path, status=status, ms=round(seconds * 1e3, 2))
 
 
-def _route(scope: dict[str, Any]) -> str:
+def _route(scope: Scope) -> str:
     """The route's template, so that paths with names in them stay one series."""
     return str(getattr(scope.get("route"), "path", "unmatched"))

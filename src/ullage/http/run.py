@@ -9,14 +9,20 @@ from fastapi import FastAPI
 
 from ullage.errors import SettingsError
 
+BACKLOG = 2048
+
 
 def claim_port(host: str, port: int) -> socket.socket:
-    """Bind before anything is loaded. Raises SettingsError when the port is taken or the address is not ours."""
+    """Listen before anything is loaded, so that of two starts at once one is refused.
+
+    Raises SettingsError when the port is taken or the address is not ours.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise SettingsError(

@@ -32,7 +32,7 @@ def _port_of(value: str) -> str:
 
 
 def _host_of(value: str) -> str:
-    return value.rsplit(":", 1)[0]
+    return value.rsplit(":", 1)[0].strip("[]")
 
 
 def _log_format(value: str) -> str:

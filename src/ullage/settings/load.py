@@ -56,21 +56,34 @@ def load(
                           "keep one of them")
         take(name, value, f"env {variable}")
     for name, value in (flags or {}).items():
-        if value is not None:
+        if name not in Settings.model_fields:
+            faults.append(_unknown(name, "given as a flag", list(Settings.model_fields)))
+        elif value is not None:
             take(name, value, "flag")
-    if not faults:
-        try:
-            settings = Settings.model_validate(values)
-        except ValidationError as error:
-            faults += [_fault(dict(item), origins) for item in error.errors()]
-        else:
-            return Effective(settings, origins)
-    raise SettingsError("; ".join(faults))
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        faults += [_fault(dict(item), origins) for item in error.errors()]
+    if faults:
+        raise SettingsError("; ".join(faults))
+    return Effective(settings, origins)
+
+
+class _OneValueEach(yaml.SafeLoader):
+    """Refuses a name that is given twice: YAML itself would let the last one win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneValueEach)  # noqa: S506 - a safe loader
     except FileNotFoundError:
         raise SettingsError(f"settings file {path} does not exist: give a YAML file of `name: value` lines") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -97,7 +110,9 @@ def _from_environment(
         if variable == FILE_VARIABLE:
             continue
         if variable in FOREIGN:
-            found += [(variable, name, converted) for name, converted in resolve(variable, value, service)]
+            # Compose files hand an unset variable on as an empty one.
+            if value:
+                found += [(variable, name, converted) for name, converted in resolve(variable, value, service)]
         elif variable.startswith("ULLAGE_"):
             name = variable.removeprefix("ULLAGE_").lower()
             if name in Settings.model_fields:
@@ -119,6 +134,10 @@ def _unknown(name: str, where: str, known: list[str]) -> str:
 
 
 def _fault(error: dict[str, Any], origins: dict[str, str]) -> str:
-    name = str(error["loc"][0]) if error["loc"] else "settings"
     message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0])
+    if error["type"] == "byte_size":
+        message = "not a size: write bytes, or a number with its unit such as 700MiB"
     return f"{name}={error['input']!r} (from {origins.get(name, 'default')}): {message}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, model_validator
 
 Service = Literal["vectors", "ranking", "embedding", "llm", "ingest", "rag"]
 SERVICES: tuple[Service, ...] = ("vectors", "ranking", "embedding", "llm", "ingest", "rag")
+
+
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 def _home(kind: str) -> Path:
@@ -41,7 +44,7 @@ class Settings(BaseModel):
 
     ranking_model: str = Field("ullage/minilm-fusion-ranker", description="card name, or a folder with a checkpoint")
     embedding_model: str = Field("sentence-transformers/all-MiniLM-L6-v2", description="card name or folder")
-    llm_model: str = Field("HuggingFaceTB/SmolLM2-135M-Instruct", description="card name or a .gguf file")
+    llm_model: str = Field("HuggingFaceTB/SmolLM2-135M-Instruct", description="card name")
 
     ranking_memory: ByteSize | None = Field(None, description="budget of the ranking process alone")
     embedding_memory: ByteSize | None = Field(None, description="budget of the embedding process alone")
@@ -50,8 +53,9 @@ class Settings(BaseModel):
     ingest_memory: ByteSize | None = Field(None, description="budget of the ingestor alone")
     vectors_memory: ByteSize | None = Field(None, description="budget of the vector database alone")
 
-    max_sequence: int | None = Field(None, ge=16, description="tokens of one row at most; else what the profile takes")
-    max_batch_tokens: int | None = Field(None, ge=16, description="tokens in flight at most; else the profile's")
+    max_sequence: int | None = Field(None, ge=16, description="tokens of one row of an encoder; else the card's limit")
+    max_batch_tokens: int | None = Field(None, ge=16, description="tokens of an encoder's batch; else the profile's")
+    llm_context: int | None = Field(None, ge=256, description="tokens of the LLM's context; else the profile's")
     queue_tokens: int = Field(262_144, ge=1024, description="tokens admitted and waiting, per model service")
     threads: int | None = Field(None, ge=1, le=1024, description="compute threads per model; else the cores we may use")
     max_body: ByteSize = Field(ByteSize(64 << 20), description="largest request body")
@@ -68,10 +72,17 @@ class Settings(BaseModel):
     ranking_timeout_s: float = Field(30.0, gt=0, le=3600, description="after this rag answers in retrieval order")
     llm_max_tokens: int = Field(128, ge=1, le=128_000)
 
-    state_dir: Path = Field(default_factory=lambda: _home(".local/state"), description="databases, uploads, run files")
-    cache_dir: Path = Field(default_factory=lambda: _home(".cache"), description="model files")
+    state_dir: Folder = Field(default_factory=lambda: _home(".local/state"), description="databases, uploads, logs")
+    cache_dir: Folder = Field(default_factory=lambda: _home(".cache"), description="model files")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_format: Literal["pretty", "json"] = "pretty"
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        """Settings that are each in range and yet cannot hold together."""
+        if self.chunk_overlap >= self.chunk_tokens:
+            raise ValueError(f"chunk_overlap={self.chunk_overlap} must be less than chunk_tokens={self.chunk_tokens}")
+        return self
 
     def port(self, service: Service) -> int:
         return int(getattr(self, f"{service}_port"))
@@ -88,5 +99,14 @@ class Settings(BaseModel):
     def url(self, service: Service) -> str:
         """Base URL without a trailing slash, or the Milvus URI for `vectors`."""
         given: str = getattr(self, "vectors_uri" if service == "vectors" else f"{service}_url", "")
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
-        return given.rstrip("/") or f"http://{host}:{self.port(service)}"
+        return given.rstrip("/") or f"http://{bracketed(reachable(self.host))}:{self.port(service)}"
+
+
+def reachable(host: str) -> str:
+    """The address at which a server bound to `host` is found from this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+
+
+def bracketed(host: str) -> str:
+    """`host` as a URL or `host:port` wants it."""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,1 @@
+"""Model cards; finding, fetching and verifying model files; tokenizing."""

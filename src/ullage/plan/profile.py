@@ -1,0 +1,55 @@
+"""What the planner chooses among, and what each choice costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A way to run one model. The id reads as what it is: `cpu-int8-t4096-s512`.
+
+    `max_tokens` are the tokens of one batch (for an LLM: of its context), `max_sequence` those of one row.
+    """
+
+    device: str
+    precision: str
+    max_tokens: int
+    max_sequence: int
+    instances: int = 1
+
+    @property
+    def id(self) -> str:
+        return f"{self.device}-{self.precision}-t{self.max_tokens}-s{self.max_sequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Predicted resident bytes of one process, part by part.
+
+    `fixed` is the interpreter with its libraries; `activations` is what the largest batch takes; `slack` covers
+    what allocators round up.
+    """
+
+    fixed: int
+    weights: int = 0
+    activations: int = 0
+    slack: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.fixed + self.weights + self.activations + self.slack
+
+    def as_dict(self) -> dict[str, int]:
+        return {"fixed": self.fixed, "weights": self.weights, "activations": self.activations, "slack": self.slack}
+
+
+def mebibytes(size: int) -> str:
+    """Bytes as people read them in a sum: whole MiB, rounded up."""
+    return f"{-(-size // (1 << 20)):,} MiB"
+
+
+def sum_text(parts: Iterable[tuple[str, int]]) -> str:
+    """`ranking 310 MiB + embedding 300 MiB`."""
+    return " + ".join(f"{name} {mebibytes(size)}" for name, size in parts)

@@ -1,0 +1,47 @@
+"""What many tests need: the bundled models, and an app behind a client in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from ullage.models.card import catalog
+from ullage.models.files import pull
+from ullage.settings import Settings
+
+Serve = Callable[[FastAPI], AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture(scope="session")
+def model_cache() -> Path:
+    """The user's model cache, with every bundled model in it."""
+    cache = Settings().cache_dir
+    for card in catalog():
+        pull(card, cache)
+    return cache
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """Run an app until ready and talk to it without a socket."""
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+        ):
+            async with asyncio.timeout(60):
+                while not app.state.health.ready:
+                    assert app.state.failure is None, app.state.failure
+                    await asyncio.sleep(0.01)
+            yield client
+
+    return running
