@@ -1,0 +1,1 @@
+"""Model services, one folder each. None knows another."""

@@ -1,0 +1,1 @@
+"""The embedder: texts in, unit vectors out."""

@@ -1,0 +1,1 @@
+"""The LLM service: OpenAI chat and text completions over one engine."""

@@ -1,0 +1,1 @@
+"""The reranker: a query and passages in, one logit a passage out."""
