@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ullage.version import __version__
+
 if TYPE_CHECKING:
     from ullage.serve.embedding.embedder import Embedder
     from ullage.serve.ranking.reranker import Ranked, Reranker
 
 __all__ = ["Embedder", "Ranked", "Reranker", "__version__"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

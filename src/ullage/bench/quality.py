@@ -16,7 +16,8 @@ import ir_measures
 import numpy as np
 from ir_measures import R, nDCG
 
-from ullage import Embedder, Reranker, __version__
+from ullage import Embedder, Reranker
+from ullage.version import __version__
 from ullage.bench.collections import TestCollection
 from ullage.store import Chunk, Hit, VectorStore
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from ullage import __version__
+from ullage.version import __version__
 from ullage.devices import rss_bytes
 from ullage.errors import UllageError
 from ullage.http.errors import install_error_handlers

@@ -1,0 +1,98 @@
+"""How a collection is laid out in Milvus, and how rows become chunks and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pymilvus import DataType, MilvusClient
+
+from ullage.errors import DocumentRefused
+from ullage.store.lexical import passage_weights
+from ullage.store.passage import Chunk
+
+TEXT_BYTES = 65_535
+NAME_BYTES = 1024
+PATH_BYTES = 4096
+PROPERTY = "ullage.collection"
+"""A collection property holding JSON: `embedder`, `dimension`, `info`."""
+
+CHUNK_FIELDS = ["text", "document", "content_hash", "ordinal", "page", "path", "type", "created_s", "metadata"]
+
+
+def collection_schema(dimension: int) -> Any:
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
+    schema.add_field("text", DataType.VARCHAR, max_length=TEXT_BYTES)
+    schema.add_field("document", DataType.VARCHAR, max_length=NAME_BYTES)
+    schema.add_field("content_hash", DataType.VARCHAR, max_length=64)
+    schema.add_field("ordinal", DataType.INT64)
+    schema.add_field("page", DataType.INT64)
+    schema.add_field("path", DataType.VARCHAR, max_length=PATH_BYTES)
+    schema.add_field("type", DataType.VARCHAR, max_length=32)
+    schema.add_field("created_s", DataType.DOUBLE)
+    schema.add_field("metadata", DataType.JSON)
+    schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
+    schema.add_field("dense", DataType.FLOAT_VECTOR, dim=dimension)
+    return schema
+
+
+def indexes() -> Any:
+    """Exact search over dense vectors: at the sizes one machine holds, an approximate index saves little."""
+    params = MilvusClient.prepare_index_params()
+    params.add_index("dense", index_type="FLAT", metric_type="COSINE")
+    params.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
+    return params
+
+
+def property_text(embedder: str, dimension: int, info: Mapping[str, Any]) -> str:
+    return json.dumps({"embedder": embedder, "dimension": dimension, "info": dict(info)})
+
+
+def row_of(chunk: Chunk, vector: Any) -> dict[str, Any]:
+    """A row for Milvus. Raises DocumentRefused when a text is longer than a field holds."""
+    path = json.dumps(chunk.path, ensure_ascii=False)
+    while len(path.encode()) > PATH_BYTES:
+        chunk_path = json.loads(path)[:-1]
+        path = json.dumps(chunk_path, ensure_ascii=False)
+    for name, value, limit in (("text", chunk.text, TEXT_BYTES), ("document", chunk.document, NAME_BYTES)):
+        if len(value.encode()) > limit:
+            raise DocumentRefused(f"{chunk.document[:80]}: the {name} of chunk {chunk.ordinal} has "
+                                  f"{len(value.encode())} bytes, {limit} at most: lower chunk_tokens or shorten it")
+    return {
+        "id": chunk.id,
+        "text": chunk.text,
+        "document": chunk.document,
+        "content_hash": chunk.content_hash,
+        "ordinal": chunk.ordinal,
+        "page": chunk.page,
+        "path": path,
+        "type": chunk.type,
+        "created_s": chunk.created_s,
+        "metadata": chunk.metadata,
+        "sparse": passage_weights(chunk.text),
+        "dense": np.asarray(vector, np.float32),
+    }
+
+
+def chunk_of(entity: Mapping[str, Any]) -> Chunk:
+    """The chunk of a row that was asked for CHUNK_FIELDS."""
+    metadata = entity["metadata"]
+    return Chunk(
+        document=str(entity["document"]),
+        content_hash=str(entity["content_hash"]),
+        ordinal=int(entity["ordinal"]),
+        text=str(entity["text"]),
+        page=int(entity["page"]),
+        path=tuple(json.loads(entity["path"])),
+        type=str(entity["type"]),
+        created_s=float(entity["created_s"]),
+        metadata=json.loads(metadata) if isinstance(metadata, str | bytes) else dict(metadata),
+    )
+
+
+def literal(text: str) -> str:
+    """A string literal of Milvus's filter language. Placeholders in filters are not understood by Milvus Lite."""
+    return json.dumps(text, ensure_ascii=False)

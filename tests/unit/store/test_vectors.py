@@ -1,0 +1,240 @@
+"""The vector store on a real Milvus Lite in this process."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ullage.errors import DependencyDown, DocumentRefused, InvalidRequest, NotFound, SettingsError
+from ullage.store import Chunk, Hit, VectorStore, chunk_id
+from ullage.store.vectors import fuse
+
+HASH = "a" * 64
+TEXTS = [
+    "The bilge pump P-101 is serviced every six months.",
+    "Ticket readers are bought from Tidemark Software.",
+    "Passengers may carry bicycles on the catamaran.",
+    "The emergency fire pump is tested weekly.",
+]
+
+
+def chunks(document: str = "manual.md", content_hash: str = HASH, texts: list[str] = TEXTS) -> list[Chunk]:
+    return [
+        Chunk(document, content_hash, n, text, page=n + 1, path=("Top", "Sub"), created_s=7.5,
+              metadata={"document": {"chunks": len(texts)}, "nested": {"x": [1, "ü"]}})
+        for n, text in enumerate(texts)
+    ]
+
+
+def axes(count: int = 4, dimension: int = 8) -> np.ndarray:
+    return np.eye(dimension, dtype=np.float32)[:count]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[VectorStore]:
+    store = VectorStore(str(tmp_path / "vectors.db"))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def filled(store: VectorStore) -> VectorStore:
+    store.create_collection("c", embedder="m", dimension=8, info={"owner": "me"})
+    store.upsert("c", chunks(), axes())
+    return store
+
+
+def ordinals(hits: list[Hit]) -> list[int]:
+    return [hit.chunk.ordinal for hit in hits]
+
+
+def test_what_was_written_is_found_whole(filled: VectorStore) -> None:
+    hit = filled.search_dense("c", axes()[1], 4)[0]
+    assert hit.chunk == chunks()[1]
+    assert hit.score == pytest.approx(1.0, abs=1e-5)
+    assert hit.ranks == {"dense": 1}
+
+
+def test_lexical_search_stems_and_reads_identifiers(filled: VectorStore) -> None:
+    assert sorted(ordinals(filled.search_lexical("c", "pumps", 4))) == [0, 3]
+    assert ordinals(filled.search_lexical("c", "what about P-101?", 4)) == [0]
+    assert filled.search_lexical("c", "of the", 4) == []
+    assert filled.search_lexical("c", "zebra", 4) == []
+
+
+def test_hybrid_is_the_fusion_of_both_ranks(filled: VectorStore) -> None:
+    hits = filled.search_hybrid("c", "pump", axes()[3], 4)
+    assert hits[0].chunk.ordinal == 3
+    lexical = ordinals(filled.search_lexical("c", "pump", 4)).index(3) + 1
+    assert hits[0].ranks == {"dense": 1, "lexical": lexical}
+    assert hits[0].score == pytest.approx(1 / 61 + 1 / (60 + lexical))
+
+
+def test_fusion_cuts_and_breaks_ties_the_same_way_every_time() -> None:
+    pieces = chunks()
+    found = [Hit(pieces[n], 0.0, {"dense": n + 1}) for n in range(2)]
+    found += [Hit(pieces[n], 0.0, {"lexical": 3 - n}) for n in (2, 1)]
+    fused = fuse(found, 2, 60)
+    assert ordinals(fused) == [1, min((0, 2), key=lambda n: pieces[n].id)]
+    assert ordinals(fuse(found[::-1], 2, 60)) == ordinals(fused)
+
+
+def test_writing_twice_leaves_one(filled: VectorStore) -> None:
+    filled.upsert("c", chunks(), axes())
+    filled.confirm("c", "manual.md", HASH, 4)
+    filled.upsert("c", chunks(), axes())
+    assert filled.count("c") == 4
+    assert len(filled.search_dense("c", axes()[0], 10)) == 4
+    assert len(filled.search_lexical("c", "pump", 10)) == 2
+
+
+def test_sealing_changes_no_score(filled: VectorStore) -> None:
+    before = [(h.chunk.ordinal, round(h.score, 5)) for h in filled.search_lexical("c", "pump serviced weekly", 4)]
+    filled.confirm("c", "manual.md", HASH, 4)
+    filled.upsert("c", chunks("other.md", "b" * 64, ["nothing here"]), axes(1))
+    filled.confirm("c", "other.md", "b" * 64, 1)
+    after = [(h.chunk.ordinal, round(h.score, 5)) for h in filled.search_lexical("c", "pump serviced weekly", 4)]
+    assert after == before
+
+
+def test_reopening_keeps_everything(filled: VectorStore, tmp_path: Path) -> None:
+    filled.close()
+    again = VectorStore(str(tmp_path / "vectors.db"))
+    assert ordinals(again.search_dense("c", axes()[2], 1)) == [2]
+    assert again.collection("c").info == {"owner": "me"}
+    again.close()
+
+
+def test_documents_and_their_deletion(filled: VectorStore) -> None:
+    name = 'we"ird \\ \'näme\'.md'
+    filled.upsert("c", chunks(name, "b" * 64, ["one", "two"]), axes(2))
+    listed = {record.name: record for record in filled.documents("c")}
+    assert set(listed) == {"manual.md", name}
+    assert (listed[name].chunks, listed[name].content_hash) == (2, "b" * 64)
+    assert listed[name].metadata == {"nested": {"x": [1, "ü"]}}
+    assert filled.delete_document("c", name) == 2
+    assert [record.name for record in filled.documents("c")] == ["manual.md"]
+    assert filled.delete_document("c", name) == 0
+
+
+def test_one_content_of_a_document_can_go(filled: VectorStore) -> None:
+    filled.upsert("c", chunks("manual.md", "b" * 64, ["new text"]), axes(1))
+    assert filled.delete_document("c", "manual.md", keep_hash="b" * 64) == 4
+    assert [record.content_hash for record in filled.documents("c")] == ["b" * 64]
+    assert filled.delete_document("c", "manual.md", only_hash=HASH) == 0
+    assert filled.count("c") == 1
+
+
+def test_a_document_without_its_first_chunk_is_not_listed(filled: VectorStore) -> None:
+    filled.upsert("c", chunks("half.md", "b" * 64)[1:], axes(3))
+    assert [record.name for record in filled.documents("c")] == ["manual.md"]
+    assert filled.with_content("c", "b" * 64) is None
+    with pytest.raises(DependencyDown, match=r"shows 3 of 4 chunks of half\.md"):
+        filled.confirm("c", "half.md", "b" * 64, 4)
+    filled.confirm("c", "manual.md", HASH, 4)
+
+
+def test_chunks_of_a_document_come_in_order_with_vectors(filled: VectorStore) -> None:
+    found, vectors = filled.chunks("c", "manual.md")
+    assert found == chunks()
+    np.testing.assert_array_equal(vectors, axes())
+
+
+def test_same_bytes_under_two_names_are_two_documents() -> None:
+    assert chunk_id(HASH, "a.md", 0) != chunk_id(HASH, "b.md", 0)
+    assert chunk_id(HASH, "a.md", 0) == chunks("a.md")[0].id
+    assert len(chunk_id(HASH, "a.md", 0)) == 64
+
+
+def test_collections(filled: VectorStore) -> None:
+    assert not filled.create_collection("c", embedder="other", dimension=3)
+    assert filled.create_collection("b", embedder="m2", dimension=3)
+    assert [(r.name, r.embedder, r.dimension, r.chunks) for r in filled.collections()] == [
+        ("b", "m2", 3, 0), ("c", "m", 8, 4)
+    ]
+    filled.drop("b")
+    assert not filled.has("b")
+    assert filled.ping() == 1
+
+
+def test_a_missing_collection_is_named(store: VectorStore) -> None:
+    for act in (
+        lambda: store.search_dense("gone", axes()[0], 3),
+        lambda: store.search_lexical("gone", "pump", 3),
+        lambda: store.documents("gone"),
+        lambda: store.drop("gone"),
+        lambda: store.collection("gone"),
+        lambda: store.upsert("gone", chunks(), axes()),
+    ):
+        with pytest.raises(NotFound, match=r"^Collection gone does not exist\. Ensure a collection is created using "):
+            act()
+
+
+def test_another_embedder_is_refused_with_the_remedy(filled: VectorStore) -> None:
+    assert filled.check_embedder("c", embedder="m", dimension=8).chunks == 4
+    with pytest.raises(SettingsError, match=r"embedded with m \(8 dimensions\).*set embedding_model=m"):
+        filled.check_embedder("c", embedder="m2", dimension=8)
+    with pytest.raises(SettingsError, match="holds vectors of 8 dimensions made by m, the query has 3"):
+        filled.search_dense("c", np.ones(3, np.float32), 2)
+
+
+def test_refusals_are_one_line(filled: VectorStore) -> None:
+    with pytest.raises(DocumentRefused, match="text of chunk 0 has 70000 bytes, 65535 at most"):
+        filled.upsert("c", chunks(texts=["x" * 70_000]), axes(1))
+    with pytest.raises(InvalidRequest) as caught:
+        filled.create_collection("not a name!", embedder="m", dimension=8)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_long_heading_path_is_cut_from_the_inside(filled: VectorStore) -> None:
+    deep = Chunk("deep.md", "d" * 64, 0, "text", path=tuple(f"{n} {'h' * 900}" for n in range(9)))
+    filled.upsert("c", [deep], axes(1))
+    found, _ = filled.chunks("c", "deep.md")
+    assert found[0].path == deep.path[:4]
+
+
+def test_an_unreachable_server_is_named() -> None:
+    store = VectorStore("http://127.0.0.1:9", timeout_s=1)
+    with pytest.raises(DependencyDown, match=r"vector database at http://127\.0\.0\.1:9 does not answer"):
+        store.ping()
+
+
+def test_what_is_confirmed_stays_in_sight_while_more_is_written(filled: VectorStore) -> None:
+    """Lite shows unsealed rows to nobody for the moment in which it seals them."""
+    filled.confirm("c", "manual.md", HASH, 4)
+    confirmed, over = 4, threading.Event()
+    short: list[tuple[int, int]] = []
+
+    def read() -> None:
+        while not over.is_set():
+            least = confirmed
+            seen = len(filled.search_dense("c", axes()[0], 400))
+            if seen < least:
+                short.append((seen, least))
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(30):
+        filled.upsert("c", chunks(f"r{number}.md", f"{number:064x}"), axes())
+        filled.confirm("c", f"r{number}.md", f"{number:064x}", 4)
+        confirmed += 4
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert short == []
+
+
+def test_writes_from_many_threads_lose_nothing(filled: VectorStore) -> None:
+    def write(number: int) -> None:
+        pieces = chunks(f"t{number}.md", f"{number:064x}", [f"text {number} {n}" for n in range(20)])
+        filled.upsert("c", pieces, np.ones((20, 8), np.float32))
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert filled.count("c") == 4 + 6 * 20
