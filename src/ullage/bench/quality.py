@@ -17,9 +17,9 @@ import numpy as np
 from ir_measures import R, nDCG
 
 from ullage import Embedder, Reranker
-from ullage.version import __version__
 from ullage.bench.collections import TestCollection
 from ullage.store import Chunk, Hit, VectorStore
+from ullage.version import __version__
 
 DEPTH = 100
 RERANKED = 40

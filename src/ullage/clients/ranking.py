@@ -52,8 +52,8 @@ class RankingClient(ModelClient):
             return _logits(answer, len(passages))
         except (KeyError, TypeError, ValueError) as error:
             raise DependencyDown(
-                f"ranking at {self.base_url} answered with a body that does not rank {len(passages)} passages ({error}): "
-                "check that ranking_url is that of a ranking service"
+                f"ranking at {self.base_url} answered with a body that does not rank {len(passages)} passages "
+                f"({error}): check that ranking_url is that of a ranking service"
             ) from None
 
     async def scale(self) -> Scale:

@@ -14,13 +14,13 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from ullage.version import __version__
 from ullage.devices import rss_bytes
 from ullage.errors import UllageError
 from ullage.http.errors import install_error_handlers
 from ullage.http.health import Health
 from ullage.http.metrics import HttpMetrics, gauge
 from ullage.http.middleware import RequestMiddleware
+from ullage.version import __version__
 
 log = structlog.get_logger("ullage.http")
 

@@ -91,7 +91,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "not YAML"
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
         raise SettingsError(f"settings file {path}{where}: {problem}; write one `name: value` a line") from None
     if content is None:
         return {}
@@ -138,6 +138,6 @@ def _fault(error: dict[str, Any], origins: dict[str, str]) -> str:
     if not error["loc"]:
         return message
     name = str(error["loc"][0])
-    if error["type"] == "byte_size":
+    if str(error["type"]).startswith("byte_size"):
         message = "not a size: write bytes, or a number with its unit such as 700MiB"
     return f"{name}={error['input']!r} (from {origins.get(name, 'default')}): {message}"

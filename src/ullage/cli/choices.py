@@ -1,0 +1,23 @@
+"""Names of services as they are given on the command line."""
+
+from __future__ import annotations
+
+import difflib
+
+from ullage.errors import SettingsError
+from ullage.settings import SERVICES, Service
+
+
+def chosen_services(text: str | None) -> tuple[Service, ...] | None:
+    """`ranking,embedding` as services in their usual order; None when nothing was chosen."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in SERVICES:
+            near = difflib.get_close_matches(name, SERVICES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SERVICES)}"
+            raise SettingsError(f"no service is called {name}: {hint}")
+    if not names:
+        raise SettingsError(f"--only names no service: there are {', '.join(SERVICES)}")
+    return tuple(service for service in SERVICES if service in names)

@@ -1,0 +1,99 @@
+"""`ullage serve SERVICE`: one service in this process, in the foreground."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from ullage.cli.choices import chosen_services
+from ullage.cli.invocation import invocation
+from ullage.errors import SettingsError
+from ullage.settings import Effective, Service
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from ullage.plan import ServicePlan
+
+ROOMS: dict[Service, str] = {
+    "ranking": "ullage.serve.ranking.app",
+    "embedding": "ullage.serve.embedding.app",
+    "llm": "ullage.serve.llm.app",
+    "rag": "ullage.rag.server",
+    "ingest": "ullage.ingest.server",
+}
+MODEL_SERVICES = ("ranking", "embedding", "llm")
+
+
+def serve(
+    context: typer.Context,
+    service: Annotated[str, typer.Argument(help=f"one of {', '.join(ROOMS)}")],
+    port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
+    memory: Annotated[str | None, typer.Option(help="budget of this process, in bytes or such as 700MiB")] = None,
+    host: Annotated[str | None, typer.Option(help="address to bind to")] = None,
+    model: Annotated[str | None, typer.Option(help="card name or folder")] = None,
+    threads: Annotated[int | None, typer.Option(help="compute threads")] = None,
+    max_sequence: Annotated[int | None, typer.Option(help="tokens of one row at most")] = None,
+    max_batch_tokens: Annotated[int | None, typer.Option(help="tokens in flight at most")] = None,
+) -> None:
+    """Run one service in the foreground until SIGTERM."""
+    name = _service(service, model)
+    own = {f"{name}_port": port, f"{name}_memory": memory, f"{name}_model": model}
+    effective = invocation(context).load(
+        service=name, host=host, threads=threads, max_sequence=max_sequence, max_batch_tokens=max_batch_tokens,
+        **{setting: value for setting, value in own.items() if value is not None},
+    )
+    run_service(name, effective)
+
+
+def _service(text: str, model: str | None) -> Service:
+    if text == "vectors":
+        raise SettingsError("vectors is Milvus Lite's own server: start it with `ullage up --only vectors`")
+    [service] = chosen_services(text) or ()
+    if model is not None and service not in MODEL_SERVICES:
+        raise SettingsError(f"{service} has no model: leave out --model")
+    return service
+
+
+def run_service(service: Service, effective: Effective) -> None:
+    """Claim the port, plan, and serve. Raises what keeps the service from starting."""
+    from ullage.http.logs import configure_logs
+    from ullage.http.run import claim_port, run_server
+    from ullage.stack.services import DRAIN_S
+
+    signal.signal(signal.SIGTERM, _exit)
+    settings = effective.settings
+    configure_logs(settings.log_level, settings.log_format, service)
+    listener = claim_port(settings.host, settings.port(service))
+    run_server(_app(service, effective), listener, drain_s=DRAIN_S)
+
+
+def _exit(*_: object) -> None:
+    """A stop that was asked for is no failure; uvicorn raises the signal again once it has drained."""
+    sys.exit(0)
+
+
+def _app(service: Service, effective: Effective) -> FastAPI:
+    """The service's app. Its room is imported only now: a process should carry no other service's libraries."""
+    planned = _planned(service, effective)
+    create = cast("Callable[..., FastAPI]", import_module(ROOMS[service]).create_app)
+    return create(effective.settings) if service == "rag" else create(effective.settings, planned)
+
+
+def _planned(service: Service, effective: Effective) -> ServicePlan:
+    from ullage.devices import detect
+    from ullage.models.resolve import resolve
+    from ullage.plan import plan_service
+
+    settings = effective.settings
+    card = resolve(settings.model(service) or "", service) if service in ("ranking", "embedding", "llm") else None
+    return plan_service(service, card, settings, detect())[service]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(serve)

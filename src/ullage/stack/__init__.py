@@ -1,0 +1,1 @@
+"""Start, place, watch and restart the services of one machine: a process each."""

@@ -1,0 +1,88 @@
+"""What each service's process is: its command, its port, whom it needs, and how it says that it is ready."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ullage.plan import Plan, ServicePlan
+from ullage.settings import Effective, Service, Settings
+from ullage.settings.load import FILE_VARIABLE
+from ullage.settings.model import bracketed
+
+DRAIN_S = 20.0
+"""What a server gives accepted requests when it is told to stop."""
+
+NEEDS: dict[Service, tuple[Service, ...]] = {
+    "ingest": ("vectors", "embedding"),
+    "rag": ("vectors", "embedding"),
+}
+"""Without ranking or llm the RAG server still searches, so it does not wait for them."""
+
+Probe = Literal["http", "grpc"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One process. `ledger` is its predicted memory in bytes, part by part; `needs` are started and ready before it."""
+
+    service: str
+    command: tuple[str, ...]
+    host: str
+    port: int
+    profile: str = ""
+    ledger: Mapping[str, int] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    probe: Probe = "http"
+    stop_signal: signal.Signals = signal.SIGTERM
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def specs(plan: Plan, effective: Effective, config: Path | None = None) -> tuple[Spec, ...]:
+    """A process for every service of the plan, with exactly the settings in force here."""
+    inherited = flags_as_environment(effective, config)
+    here = [planned.service for planned in plan.services]
+    return tuple(_spec(planned, effective.settings, inherited, here) for planned in plan.services)
+
+
+def _spec(planned: ServicePlan, settings: Settings, inherited: Mapping[str, str], here: list[Service]) -> Spec:
+    service = planned.service
+    vectors = service == "vectors"
+    return Spec(
+        service=service,
+        command=_vectors_command(settings) if vectors else _serve_command(planned, settings),
+        host=settings.host,
+        port=settings.port(service),
+        profile=planned.profile_id,
+        ledger=planned.ledger.as_dict(),
+        needs=tuple(need for need in NEEDS.get(service, ()) if need in here),
+        probe="grpc" if vectors else "http",
+        # Milvus Lite closes its files on SIGINT and dies at once on SIGTERM.
+        stop_signal=signal.SIGINT if vectors else signal.SIGTERM,
+        environment=inherited,
+    )
+
+
+def _serve_command(planned: ServicePlan, settings: Settings) -> tuple[str, ...]:
+    service = planned.service
+    return (sys.executable, "-m", "ullage", "serve", service, "--host", settings.host,
+            "--port", str(settings.port(service)), "--memory", str(planned.ledger.total))
+
+
+def _vectors_command(settings: Settings) -> tuple[str, ...]:
+    return (sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(settings.state_dir / "vectors"),
+            "--host", bracketed(settings.host), "--port", str(settings.vectors_port))
+
+
+def flags_as_environment(effective: Effective, config: Path | None = None) -> dict[str, str]:
+    """What was given by flag here, as a child's environment; file and environment it reads itself."""
+    given = {
+        f"ULLAGE_{name.upper()}": str(getattr(effective.settings, name))
+        for name, origin in effective.origins.items()
+        if origin == "flag" and getattr(effective.settings, name) is not None
+    }
+    return given if config is None else {**given, FILE_VARIABLE: str(config.absolute())}

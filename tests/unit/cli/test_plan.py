@@ -1,0 +1,61 @@
+import pytest
+
+SERVICES = ["vectors", "ranking", "embedding", "llm", "ingest", "rag"]
+
+
+def test_the_parts_add_up(ullage):
+    plan = ullage("plan", "--memory", "3GiB", "--json").json
+    assert [service["service"] for service in plan["services"]] == SERVICES
+    for service in plan["services"]:
+        parts = [service[f"{part}_bytes"] for part in ("fixed", "weights", "activations", "slack")]
+        assert sum(parts) == service["total_bytes"]
+    assert sum(service["total_bytes"] for service in plan["services"]) == plan["total_bytes"] <= 3 << 30
+    assert (plan["budget_bytes"], plan["budget_source"], plan["elsewhere"]) == (3 << 30, "memory", {})
+
+
+def test_people_see_the_same(ullage):
+    plan = ullage("plan", "--memory", "3GiB", "--json").json
+    shown = ullage("plan", "--memory", "3GiB").out
+    for service in plan["services"]:
+        [line] = [line for line in shown.splitlines() if line.startswith(f"{service['service']} ")]
+        assert service["profile"] in line
+    assert "of 3,072 MiB (memory)" in shown
+
+
+def test_a_budget_too_small_is_refused_and_the_one_it_names_works(ullage):
+    ran = ullage("plan", "--memory", "300MiB")
+    assert (ran.code, ran.out) == (3, "")
+    assert "the budget is 300 MiB (memory)" in ran.refusal
+    needed = ran.refusal.rsplit(" ", 1)[1]
+    smallest = ullage("plan", "--memory", needed, "--json")
+    assert smallest.code == 0
+    rejected = {s["service"]: s["rejected"] for s in smallest.json["services"]}
+    assert all("over the budget" in r["reason"] for r in rejected["llm"])
+    assert rejected["llm"]
+    assert "llm rejected cpu-q4_1-" in ullage("plan", "--memory", needed).out
+
+
+def test_only_some(ullage):
+    plan = ullage("plan", "--only", "embedding,ranking", "--json").json
+    assert [service["service"] for service in plan["services"]] == ["ranking", "embedding"]
+    assert plan["services"][0]["model"] == "ullage/minilm-fusion-ranker"
+
+
+def test_what_runs_elsewhere_is_said_and_not_planned(ullage):
+    ran = ullage("--set", "llm_url=http://far:1", "plan", "--json")
+    assert ran.json["elsewhere"] == {"llm": "http://far:1"}
+    assert "llm" not in [service["service"] for service in ran.json["services"]]
+    assert "it runs at http://far:1" in ullage("--set", "llm_url=http://far:1", "plan").out
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--memory", "lots"], 2), (["--only", "rankng"], 2)])
+def test_what_cannot_be_planned_is_refused(ullage, arguments, code):
+    ran = ullage("plan", *arguments)
+    assert ran.code == code
+    assert ran.refusal
+
+
+def test_a_model_nobody_knows_is_refused(ullage):
+    ran = ullage("--set", "ranking_model=big-reranker", "plan")
+    assert ran.code == 4
+    assert "no ranking model is called 'big-reranker'" in ran.refusal

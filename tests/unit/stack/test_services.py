@@ -1,0 +1,81 @@
+import signal
+import sys
+from pathlib import Path
+
+from ullage.devices import Machine
+from ullage.plan import plan_service
+from ullage.settings import SERVICES, load
+from ullage.stack.place import elsewhere, place
+from ullage.stack.services import flags_as_environment, specs
+
+GIB = 1 << 30
+MACHINE = Machine(cores=2, total_bytes=16 * GIB, free_bytes=16 * GIB, limit="host")
+
+
+def stack(environ=None, only=None, config=None, **flags):
+    effective = load(flags, environ=environ or {})
+    plan = place(effective.settings, only, MACHINE)
+    return {spec.service: spec for spec in specs(plan, effective, config)}, plan
+
+
+def test_every_service_becomes_a_process():
+    processes, plan = stack()
+    assert tuple(processes) == SERVICES
+    for service, process in processes.items():
+        assert sum(process.ledger.values()) == plan[service].ledger.total
+        assert process.profile == plan[service].profile_id
+
+
+def test_a_child_is_given_its_port_and_its_bytes():
+    processes, plan = stack(ranking_port=5005)
+    assert processes["ranking"].command == (
+        sys.executable, "-m", "ullage", "serve", "ranking", "--host", "127.0.0.1", "--port", "5005",
+        "--memory", str(plan["ranking"].ledger.total),
+    )
+
+
+def test_a_child_chooses_the_same_profile_again():
+    for memory in (None, "1500MiB", "2GiB"):
+        effective = load({"memory": memory}, environ={})
+        plan = place(effective.settings, None, MACHINE)
+        for planned in plan.services:
+            own = load({f"{planned.service}_memory": planned.ledger.total}, environ={}).settings
+            again = plan_service(planned.service, planned.card, own, MACHINE)[planned.service]
+            assert again.profile == planned.profile
+
+
+def test_flags_reach_the_child_as_environment_and_nothing_else_does():
+    effective = load({"collection": "mine", "threads": 1, "enable_reranker": False, "memory": "2GiB"},
+                     environ={"ULLAGE_HOST": "0.0.0.0"})
+    given = flags_as_environment(effective, Path("ullage.yaml"))
+    assert given == {
+        "ULLAGE_COLLECTION": "mine", "ULLAGE_THREADS": "1", "ULLAGE_ENABLE_RERANKER": "False",
+        "ULLAGE_MEMORY": str(2 * GIB), "ULLAGE_CONFIG": str(Path("ullage.yaml").absolute()),
+    }
+    del given["ULLAGE_CONFIG"]
+    assert load({}, environ={**given, "ULLAGE_HOST": "0.0.0.0"}).settings == effective.settings
+
+
+def test_the_vector_database_is_bound_stopped_and_probed_in_its_own_way():
+    processes, _ = stack({"ULLAGE_HOST": "::1"}, state_dir=Path("/somewhere"))
+    vectors = processes["vectors"]
+    assert vectors.command[2:] == ("milvus_lite", "server", "--data-dir", "/somewhere/vectors",
+                                   "--host", "[::1]", "--port", "19530")
+    assert (vectors.probe, vectors.stop_signal) == ("grpc", signal.SIGINT)
+    assert processes["rag"].stop_signal == signal.SIGTERM
+
+
+def test_services_wait_only_for_what_runs_here():
+    processes, _ = stack()
+    assert processes["rag"].needs == ("vectors", "embedding")
+    processes, _ = stack(only=("embedding", "rag"))
+    assert processes["rag"].needs == ("embedding",)
+
+
+def test_what_runs_elsewhere_is_not_started():
+    environ = {"APP_LLM_SERVERURL": "llm:8000", "ULLAGE_VECTORS_URI": "http://milvus:19530"}
+    processes, _ = stack(environ)
+    assert tuple(processes) == ("ranking", "embedding", "ingest", "rag")
+    assert elsewhere(load({}, environ=environ).settings) == {
+        "vectors": "http://milvus:19530", "llm": "http://llm:8000",
+    }
