@@ -1,0 +1,1 @@
+"""The RAG server: retrieve, rerank, weigh the evidence, generate, check every sentence, cite."""

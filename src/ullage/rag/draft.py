@@ -1,0 +1,109 @@
+"""The model's text as it streams in: sentences are let through one by one, each with what it rests on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from ullage.rag.events import Citation, Sentence
+from ullage.rag.evidence import Evidence
+from ullage.rag.ground import states_answer, support
+from ullage.rag.passage import Passage
+from ullage.rag.question import Question
+from ullage.rag.sentences import split
+
+MOST_SENTENCES = 4
+MOST_WITHHELD = 2
+"""A model that has said so much without support will not find back to the documents."""
+
+LONGEST_SENTENCE = 400
+"""Characters; beyond that a small model is going in circles."""
+
+SURE_SUPPORT = 0.8
+"""Support that lets a sentence stand for the answer where no kind of value is wanted; below it a quotation follows."""
+
+SUPPORT_WITHIN = 1.0
+"""Where no kind of value is wanted, a sentence may rest on evidence this much worse than the best, in log odds; else
+only on the best: true but beside the question is no answer."""
+
+SECOND_QUOTE_WITHIN = 0.7
+"""A second sentence is quoted when it is nearly as good, in log odds."""
+
+_LABEL = re.compile(r"^(?:answer|a|response|excerpt)\s*:\s*", re.I)
+_MARKS = re.compile(r"\s*\[\d+\]")
+
+
+class Draft:
+    """Collects one answer. `evidence` is sorted, best first, and its best is worth an answer."""
+
+    def __init__(self, question: Question, passages: Sequence[Passage], evidence: Sequence[Evidence]) -> None:
+        self._question = question
+        self._passages = passages
+        self._evidence = evidence
+        self._pending = ""
+        self.sentences: list[Sentence] = []
+        self.citations: list[Citation] = []
+        self.withheld: list[str] = []
+        self.answered = False
+
+    @property
+    def finished(self) -> bool:
+        """Has the model said enough, or too much that nothing supports?"""
+        enough = self.answered or len(self.sentences) >= MOST_SENTENCES
+        return enough or len(self.withheld) >= MOST_WITHHELD or len(self._pending) > LONGEST_SENTENCE
+
+    @property
+    def _near_best(self) -> list[Evidence]:
+        least = max(0.0, self._evidence[0].score - (0.0 if self._question.wanted else SUPPORT_WITHIN))
+        return [item for item in self._evidence if item.score >= least]
+
+    def hear(self, piece: str) -> Iterator[str]:
+        """Take in a piece of the stream; give the text of sentences that are complete and supported."""
+        self._pending += piece
+        units = split(self._pending)
+        complete = units[:-1] if not self._pending.endswith("\n") else units
+        if complete:
+            self._pending = self._pending[complete[-1].end :]
+            for unit in complete:
+                yield from self._judge(unit.text)
+
+    def end(self) -> Iterator[str]:
+        """The stream has ended: what is left is the last sentence."""
+        for unit in split(self._pending):
+            yield from self._judge(unit.text)
+        self._pending = ""
+
+    def quote(self) -> Iterator[str]:
+        """The best sentences of the documents, word for word."""
+        best = self._evidence[0]
+        for item in self._evidence[:2]:
+            if item is best or item.score > max(0.0, best.score - SECOND_QUOTE_WITHIN):
+                passage = self._passages[item.passage]
+                yield self._keep(f'According to {passage.place}: "{item.text}"', item, 1.0, quoted=True)
+        self.answered = True
+
+    def _judge(self, text: str) -> Iterator[str]:
+        sentence = " ".join(_MARKS.sub("", _LABEL.sub("", text.strip())).split())
+        if not any(letter.isalnum() for letter in sentence) or self.answered:
+            return
+        found = support(self._question, sentence, self._near_best)
+        if found is None or not states_answer(self._question, sentence, self._evidence[0]):
+            self.withheld.append(sentence)
+        elif all(sentence != kept.text for kept in self.sentences):
+            self.answered = bool(self._question.wanted) or found.score >= SURE_SUPPORT
+            yield self._keep(sentence, found.evidence, found.score, quoted=False)
+
+    def _keep(self, sentence: str, item: Evidence, score: float, *, quoted: bool) -> str:
+        number = self._cite(item)
+        gap = " " if self.sentences else ""
+        self.sentences.append(Sentence(sentence, number, score, quoted))
+        return f"{gap}{sentence} [{number}]"
+
+    def _cite(self, item: Evidence) -> int:
+        passage = self._passages[item.passage]
+        for citation in self.citations:
+            if (citation.document, citation.text) == (passage.document, item.text):
+                return citation.number
+        number = len(self.citations) + 1
+        self.citations.append(Citation(number, passage.document, passage.page, passage.place, item.text, item.score))
+        return number

@@ -1,0 +1,62 @@
+"""A retrieved passage on its way through the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from ullage.store import Hit
+
+_PAGED = frozenset({".pdf", ".pptx", ".ppt", ".tif", ".tiff", ".docx"})
+"""Formats with pages; the store calls all of any other document page 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """`page` is 1-based, None where the format has no pages. `headings` run from the document's title inwards.
+
+    `retrieval_rank` counts from 0, `retrieval_score` is the vector store's (RRF). `logit` is the reranker's raw score,
+    None when none was given.
+    """
+
+    text: str
+    document: str
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+    kind: str = "text"
+    collection: str = ""
+    retrieval_rank: int = 0
+    retrieval_score: float = 0.0
+    logit: float | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    created_s: float = 0.0
+
+    @property
+    def body_at(self) -> int:
+        """Where the text begins below the line of headings that the ingestor puts above each passage."""
+        line, newline, _ = self.text.partition("\n")
+        return len(line) + 1 if newline and line and " > ".join(self.headings).endswith(line) else 0
+
+    @property
+    def place(self) -> str:
+        """How a reader is told where this stands."""
+        if self.page is not None:
+            return f"{self.document}, page {self.page}"
+        return f'{self.document}, "{self.headings[-1]}"' if self.headings else self.document
+
+
+def from_hit(hit: Hit, rank: int, collection: str) -> Passage:
+    chunk = hit.chunk
+    return Passage(
+        text=chunk.text,
+        document=chunk.document,
+        page=chunk.page if PurePath(chunk.document).suffix.lower() in _PAGED else None,
+        headings=chunk.path,
+        kind=chunk.type,
+        collection=collection,
+        retrieval_rank=rank,
+        retrieval_score=hit.score,
+        metadata=chunk.metadata,
+        created_s=chunk.created_s,
+    )

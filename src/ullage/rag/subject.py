@@ -1,0 +1,58 @@
+"""Does a sentence speak of what the question names, or of something else that looks like it?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ullage.rag.question import Question
+from ullage.rag.values import Value, key_of, names, values
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a reader sees around a sentence: headings from the title inwards, the table's head, text before and after.
+
+    `previous` is the end of `before`: the two sentences that lead here.
+    """
+
+    headings: tuple[str, ...] = ()
+    header: str = ""
+    before: str = ""
+    after: str = ""
+    previous: str = ""
+
+
+def missing_subjects(question: Question, sentence: str, around: Surroundings) -> tuple[str, ...]:
+    """Names, years and other values of the question that `sentence` is not about.
+
+    A thing is spoken of when the sentence, its table's head or a heading has it. The text around may lend it too, but
+    not to a sentence that has a thing of the same kind of its own: "Brannoch: 900 kW" is not about Little Hask, though
+    Little Hask stands in the next line.
+    """
+    missing = [name.text for name in question.names if not named(name, sentence, around)]
+    missing += [value.text for value in question.values if not valued(value, sentence, around)]
+    return tuple(missing)
+
+
+def named(name: Value, sentence: str, around: Surroundings) -> bool:
+    near = " ".join((sentence, around.header, *around.headings))
+    if _has(near, name.key):
+        return True
+    rivals = [other for other in names(sentence) if other.key not in name.key]
+    return not rivals and _has(f"{around.before} {around.after}", name.key)
+
+
+def valued(value: Value, sentence: str, around: Surroundings) -> bool:
+    near = key_of(" ".join((sentence, around.header, *around.headings)))
+    parts = value.key.split() if value.kind == "date" else [value.key]
+    if all(_has(near, part) for part in parts):
+        return True
+    kinds = {"year", "date"} if value.kind in ("year", "date") else {value.kind}
+    rivals = [other for other in values(sentence) if other.kind in kinds]
+    return not rivals and all(_has(f"{near} {key_of(around.previous)}", part) for part in parts)
+
+
+def _has(text: str, key: str) -> bool:
+    """`key` as whole words, ignoring case; the parts of a longer name may stand apart."""
+    return re.search(rf"(?<![\w]){re.escape(key)}(?![\w])", text.lower()) is not None

@@ -1,0 +1,143 @@
+"""Facts that can be compared letter by letter: numbers, money, durations, dates, identifiers, names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+ValueKind = Literal[
+    "money", "percent", "duration", "time", "date", "year", "quantity", "number", "phone", "identifier", "name"
+]
+
+NUMBER_WORDS = {
+    word: value
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen".split()
+    )
+} | {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+NUMBER_WORDS |= {
+    f"{tens}-{ones}": NUMBER_WORDS[tens] + NUMBER_WORDS[ones]
+    for tens in ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+    for ones in ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+}
+
+_DIGITS = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?"
+_WORDED = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
+_COUNT = rf"(?:{_DIGITS}|(?:{_WORDED}|half an?|an?|several|a few)(?![^\W\d_]))"
+_SPAN = r"(?:milli)?(?:second|minute|hour|day|night|week|fortnight|month|year|decade)s?|ms|secs?|mins?|hrs?|s|h"
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
+    r"nov(?:ember)?|dec(?:ember)?)"
+)
+_WEEKDAY = r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?"
+_SCALE = r"(?:\s?(?:thousand|million|billion|bn|k|m)\b)?"
+_UNIT = (
+    r"(?:[kMGT]?Wh?|[kM]?VA|[km]?V|m?A|Ah|[kMG]?Hz|[kMGT]i?B|[kMG]bit/s|[kMG]bps|[kcmµ]?m|m[²³23]|[km]?g|t|[mcd]?l|"
+    r"m?bar|[kM]?Pa|psi|ppm|dB|rpm|knots?|°\s?[CF]|K|degrees?|(?:square|cubic)\s[a-z]+|metres?|meters?|centimetres?|"
+    r"millimetres?|kilomet(?:re|er)s?|miles?|feet|foot|inches|inch|lit(?:re|er)s?|tonnes?|tons?|kilograms?|kilos?|"
+    r"grams?|watts?|kilowatts?|megawatts?|volts?|amps?|hertz|points?|parts|pages?|characters?|cycles)"
+)
+
+_PATTERNS: tuple[tuple[ValueKind, re.Pattern[str]], ...] = tuple(
+    (kind, re.compile(pattern, flags))  # type: ignore[misc]
+    for kind, pattern, flags in (
+        ("money", rf"[£$€]\s?(?:{_DIGITS}){_SCALE}", 0),
+        ("money", rf"(?<![\w.,])(?:{_DIGITS}){_SCALE}\s?(?:pounds?|euros?|dollars?|pence|cents?|p|EUR|USD|GBP)\b", 0),
+        ("percent", rf"(?<![\w.,])(?:{_DIGITS}|{_WORDED})\s?(?:%|per\s?cent\b)", re.I),
+        ("date", rf"\b\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}\b(?:,?\s+\d{{4}})?", re.I),
+        ("date", rf"\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?:,?\s+\d{{4}})?", re.I),
+        ("date", rf"\b{_MONTH}\s+\d{{4}}\b", re.I),
+        ("date", r"\b\d{4}-\d{2}-\d{2}\b", 0),
+        ("date", r"\b(?:January|February|March|April|June|July|August|September|October|November|December)\b", 0),
+        ("date", rf"\b{_WEEKDAY}\b", re.I),
+        ("time", r"\b\d{1,2}:\d{2}\b", 0),
+        ("time", r"\b(?:noon|midnight|sunrise|sunset|dawn|dusk)\b", re.I),
+        ("time", r"\b\d{1,2}\s?[ap]\.?m\b", re.I),
+        ("phone", r"\b(?:extension|ext\.?|telephone|phone|call|dial)\s+\+?\d[\d -]{2,}", re.I),
+        ("phone", r"(?<![\w.,])\+?\d{2,5}(?:[ -]\d{2,6}){2,}", 0),
+        ("duration", rf"(?<![\w.,]){_COUNT}[\s-]+(?:(?:working|full|calendar)\s)?(?:{_SPAN})(?![\w/])", re.I),
+        ("duration", r"\b(?:every|each|per|a|once an?|twice an?)\s(?:second\s|other\s)?"
+         r"(?:hour|day|night|week|month|year)\b", re.I),
+        ("duration", r"\b(?:hourly|daily|nightly|weekly|fortnightly|monthly|quarterly|yearly|annually|continuously)\b",
+         re.I),
+        ("quantity", rf"(?<![\w.,])(?:{_DIGITS})\s?{_UNIT}(?![\w])", 0),
+        ("quantity", rf"\b(?:{_WORDED})\s{_UNIT}(?![\w])", re.I),
+        ("identifier", r"\b(?=[A-Z0-9/-]*\d)(?=[A-Z0-9/-]*[A-Z])[A-Z0-9]+(?:[-/][A-Z0-9]+)*\b", 0),
+        ("identifier", r"\b[A-Z]{2,}(?:-[A-Z0-9]+)+\b", 0),
+        ("year", r"(?<![\w.,:£$€-])(?:19|20)\d{2}(?![\w:]|[.,]\d)", 0),
+        ("number", rf"(?<![\w.,])(?:{_DIGITS})(?![\w])", 0),
+        ("number", rf"\b(?:{_WORDED}|none|once|twice)\b", re.I),
+    )
+)
+
+_NAME_WORD = r"[A-Z][^\W\d_]*(?:['’-][^\W\d_]+)*\.?"
+_NAME = re.compile(rf"(?<![^\W_]){_NAME_WORD}(?:\s+(?:&\s+|of\s+|the\s+|de\s+|van\s+|von\s+)?{_NAME_WORD})*")
+_NOT_NAMES = re.compile(rf"(?:{_MONTH}|{_WEEKDAY}|[A-Z]|I|The|An?|It|No|Yes)\.?", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """`text[start:end]`; `key` is the same for two ways to write the same thing."""
+
+    kind: ValueKind
+    start: int
+    end: int
+    text: str
+    key: str
+
+
+def values(text: str) -> list[Value]:
+    """Values of a text in reading order; spans of one kind do not overlap, a longer kind wins over a shorter."""
+    taken: list[tuple[int, int]] = []
+    found: list[Value] = []
+    for kind, pattern in _PATTERNS:
+        for match in pattern.finditer(text):
+            span = match.span()
+            if any(span[0] < end and start < span[1] for start, end in taken):
+                continue
+            taken.append(span)
+            found.append(Value(kind, *span, match.group(), key_of(match.group())))
+    return sorted(found, key=lambda value: value.start)
+
+
+def names(text: str) -> list[Value]:
+    """Runs of capitalised words. One word that opens a sentence is no name; a run there loses an opening stop word."""
+    identifiers = [value for value in values(text) if value.kind in ("identifier", "quantity")]
+    found = []
+    for match in _NAME.finditer(text):
+        start, name = match.start(), re.sub(r"(?:['’]s?|\.)$", "", match.group())
+        if _opens_sentence(text, start):
+            first, _, rest = name.partition(" ")
+            if not rest:
+                continue
+            if first.lower() in _OPENERS:
+                start, name = start + len(first) + 1, rest
+        inside = any(value.start <= start < value.end for value in identifiers)
+        if len(name) > 1 and not inside and not _NOT_NAMES.fullmatch(name):
+            found.append(Value("name", start, start + len(name), name, name.lower()))
+    return found
+
+
+def key_of(text: str) -> str:
+    """One spelling of a value: no thousands commas, numbers as digits, one space, lower case."""
+    plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text.lower())
+    plain = re.sub(r"[^\w£$€%°.,/:+-]+", " ", plain)
+    plain = re.sub(r"\b[a-z]+(?:-[a-z]+)?\b", lambda word: str(NUMBER_WORDS.get(word.group(), word.group())), plain)
+    return " ".join(plain.strip(" .,-").split())
+
+
+_OPENERS = frozenset(
+    """
+    what which who whom whose when where why how is are was were do does did can could may might must shall should
+    will would has have had if in on at for from to of by with during after before since until under over the a an
+    and but or not no all each every any some this that these those it its he she they we you i as there please tell
+    give list name describe explain find show
+    """.split()
+)
+
+
+def _opens_sentence(text: str, start: int) -> bool:
+    before = text[:start].rstrip()
+    return not before or before[-1] in ".!?:;|•*\"“(" or text[:start].endswith("\n")

@@ -1,0 +1,53 @@
+"""Values and names of a text."""
+
+import pytest
+
+from ullage.rag.values import key_of, names, values
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("£18.40 per turn", [("money", "£18.40"), ("duration", None)][:1]),
+        ("at 14.2 pence per kWh", [("money", "14.2 pence")]),
+        ("no more than 28 seconds", [("duration", "28 seconds")]),
+        ("good for two years", [("duration", "two years")]),
+        ("ends on 31 January 2026.", [("date", "31 January 2026")]),
+        ("1,274 planned patients", [("number", "1,274")]),
+        ("at 93 °C", [("quantity", "93 °C")]),
+        ("19 cubic metres", [("quantity", "19 cubic metres")]),
+        ("a 900 kW charger", [("quantity", "900 kW")]),
+        ("since 2009", [("year", "2009")]),
+        ("about 40 per cent", [("percent", "40 per cent")]),
+        ("extension 4436", [("phone", "extension 4436")]),
+        ("pump P-101 and TR-40", [("identifier", "P-101"), ("identifier", "TR-40")]),
+        ("tested at 10:15", [("time", "10:15")]),
+        ("22 | 24 | 23", [("number", "22"), ("number", "24"), ("number", "23")]),
+    ],
+)
+def test_each_kind_is_found_whole(text, expected):
+    assert [(value.kind, value.text) for value in values(text)] == expected
+
+
+def test_two_ways_to_write_a_value_have_one_key():
+    assert key_of("Two years") == key_of("2 years")
+    assert key_of("1,150") == key_of("1150")
+    assert key_of("twenty-four hours.") == "24 hours"
+    assert key_of("28 seconds") != key_of("28 minutes")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Nils Corby, the electrician at Dunlin Yard.", ["Nils Corby", "Dunlin Yard"]),
+        ("The crew of Grey Selkie rests.", ["Grey Selkie"]),
+        ("Who runs Saltmarrow Island Ferries?", ["Saltmarrow Island Ferries"]),
+        ("It goes to Rust & Daughters.", ["Rust & Daughters"]),
+        ("What is Signe Marlowe's post?", ["Signe Marlowe"]),
+        ("On Monday, 3 March, at berth C.", []),
+        ("Lifeboats are tested.", []),
+        ("Use 450 Mbit/s for the TR-40.", []),
+    ],
+)
+def test_names_are_runs_of_capitals_that_open_no_sentence(text, expected):
+    assert [name.text for name in names(text)] == expected
