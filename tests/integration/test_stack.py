@@ -209,8 +209,9 @@ def test_the_demo_does_its_job_and_leaves_nobody(model_cache):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_demo_that_is_stopped_leaves_nobody(model_cache, tmp_path, number):
-    with subprocess.Popen([sys.executable, "-m", "ullage", "demo", "--samples", str(HANDBOOK)], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment(TMPDIR=str(tmp_path))) as demo:
+    command, environ = [sys.executable, "-m", "ullage", "demo", "--samples", str(HANDBOOK)], {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=clean_environment(**environ)) as demo:
         _lines_until(demo.stdout, lambda seen: " is ready on port " in seen[-1])
         running = psutil.Process(demo.pid).children(recursive=True)
         demo.send_signal(number)
@@ -219,4 +220,4 @@ def test_a_demo_that_is_stopped_leaves_nobody(model_cache, tmp_path, number):
     assert "Traceback" not in errors
     wait_gone(*running)
     if number == signal.SIGTERM:
-        assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.glob("ullage-*")) == []

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import sys
 import threading
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at import: on Linux the library would write and send usage events
 import onnxruntime as ort
 
 from ullage.engines.base import Batch, Float32, Output

@@ -26,8 +26,8 @@ SUPPORT_WITHIN = 1.0
 """Where no kind of value is wanted, a sentence may rest on evidence this much worse than the best, in log odds; else
 only on the best: true but beside the question is no answer."""
 
-SECOND_QUOTE_WITHIN = 0.7
-"""A second sentence is quoted when it is nearly as good, in log odds."""
+SECOND_QUOTE_ABOVE = -1.1
+"""A second sentence is quoted when it has a chance of about one in four to be the answer (log odds)."""
 
 _LABEL = re.compile(r"^(?:answer|a|response|excerpt)\s*:\s*", re.I)
 _MARKS = re.compile(r"\s*\[\d+\]")
@@ -77,7 +77,7 @@ class Draft:
         """The best sentences of the documents, word for word."""
         best = self._evidence[0]
         for item in self._evidence[:2]:
-            if item is best or item.score > max(0.0, best.score - SECOND_QUOTE_WITHIN):
+            if item is best or item.score > SECOND_QUOTE_ABOVE:
                 passage = self._passages[item.passage]
                 yield self._keep(f'According to {passage.place}: "{item.text}"', item, 1.0, quoted=True)
         self.answered = True

@@ -23,7 +23,7 @@ _COST = (
 _ASKS: tuple[tuple[str, Set[ValueKind]], ...] = (
     (r"\bhow (?:many|much)\s+(?:\w+\s+)?(?:hours?|minutes?|days?|weeks?|months?|years?|seconds?|time)\b",
      {"duration", "number"}),
-    (r"\b(?:extension|(?:tele)?phone)(?:\s+number)?\b", {"phone", "number"}),
+    (r"(?<!\bby )\b(?:extension|(?:tele)?phone)(?:\s+number)?\b", {"phone", "number"}),
     (r"\bhow many\b", {"number", "quantity", "duration"}),
     (rf"\bhow (?:much|expensive)\b.*\b{_COST}\b", _MONEY),
     (r"\bhow much\b", _AMOUNT),
@@ -34,9 +34,10 @@ _ASKS: tuple[tuple[str, Set[ValueKind]], ...] = (
     (r"\bhow (?:far|high|deep|wide|big|large|small|heavy|hot|cold|warm|fast|powerful|strong|tall|thick|loud|full)\b",
      _SIZE),
     (r"\b(?:what|which) (?:year)\b", {"year", "date"}),
-    (r"\b(?:what|which) (?:date|day|month)\b|\bwhen\b|\bby what (?:date|time)\b|\b(?:since|until) when\b", _WHEN),
+    (r"\b(?:what|which) (?:date|day|month)\b|(?:^|,\s|\band\s)when\b|"
+     r"\bby what (?:date|time)\b|\b(?:since|until) when\b", _WHEN),
     (r"(?<!after )\bwhat time\b|\bat what hour\b", {"time"}),
-    (r"\bwho(?:m|se)?\b|\bwhat is the name of\b|\bname of the\b", {"name"}),
+    (r"(?:^|,\s|\b(?:and|to|by|from|with|for|of)\s)who(?:m|se)?\b|\bwhat is the name of\b|\bname of the\b", {"name"}),
     (r"\b(?:what|which) (?:\w+ )?(?:company|firm|manufacturer|supplier|vendor|maker|contractor|carrier|bank|person|"
      r"ship|vessel|town|city|port|country|island|school|university|brand)\b", {"name"}),
     (r"\b(?:what|which|how much)\b(?:\W+\w+){0,6}?\W+(?:discount|reduction|surcharge|interest)\b",
@@ -46,6 +47,7 @@ _ASKS: tuple[tuple[str, Set[ValueKind]], ...] = (
     (r"\b(?:what|which)\b(?:\W+\w+){0,6}?\W+(?:temperature|pressure|speed|height|weight|capacity|limit|power|voltage|"
      r"current|length|width|depth|distance|volume|size|range|rate|level|threshold|dose|thickness|torque|mark|"
      r"maximum|minimum|most|least|number|total|point)\b", _AMOUNT),
+    (r"\b(?:what|which)\b(?:\W+\w+){0,6}?\W+amount\b", _AMOUNT),
     (r"\b(?:what|which)\b(?:\W+\w+){0,6}?\W+(?:code|identifier|part number|serial)\b", {"identifier", "number"}),
     (r"\b(?:what|which)\b(?:\W+\w+){0,6}?\W+(?:interval|period|duration|deadline|notice|time)\b",
      {"duration", "date", "time"}),
@@ -132,8 +134,16 @@ def read_question(text: str, passages: Sequence[str] = ()) -> Question:
         names=tuple(value for value in about if value.kind == "name"),
         values=tuple(value for value in about if value.kind != "name"),
         asked=frozenset(weights) - known,
-        unit=next((unit for asks, unit in _DIMENSIONS if asks.search(text)), None),
+        unit=_unit(text),
     )
+
+
+def _unit(text: str) -> re.Pattern[str] | None:
+    """How a value of the dimension named first is written; a double question asks for two."""
+    if _AND_ASKS.search(text):
+        return None
+    named = [(match.start(), at) for at, (asks, _) in enumerate(_DIMENSIONS) if (match := asks.search(text))]
+    return _DIMENSIONS[min(named)[1]][1] if named else None
 
 
 def _wanted(text: str) -> frozenset[ValueKind]:

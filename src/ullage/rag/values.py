@@ -72,7 +72,7 @@ _PATTERNS: tuple[tuple[ValueKind, re.Pattern[str]], ...] = tuple(
     )
 )
 
-_NAME_WORD = r"[A-Z][^\W\d_]*(?:['’-][^\W\d_]+)*\.?"
+_NAME_WORD = r"[A-Z][^\W\d_]*+(?!\d)(?:['’-][^\W\d_]+)*\.?"
 _NAME = re.compile(rf"(?<![^\W_]){_NAME_WORD}(?:\s+(?:&\s+|of\s+|the\s+|de\s+|van\s+|von\s+)?{_NAME_WORD})*")
 _NOT_NAMES = re.compile(rf"(?:{_MONTH}|{_WEEKDAY}|[A-Z]|I|The|An?|It|No|Yes)\.?", re.I)
 

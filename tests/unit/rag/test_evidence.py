@@ -66,7 +66,7 @@ def test_the_same_sentence_in_two_passages_of_a_document_counts_once():
 
 
 def test_vectors_tell_other_words_from_words_that_are_not_there():
-    """Leaving "holiday" out takes the question away from a sentence that speaks of leave, not from one that does not."""
+    """Without "holiday" the question is farther from a sentence about leave, and no farther from one about rain."""
     question = read_question("Which holiday applies?")
     found = candidates(question, [Passage("Leave is granted.", "a.md"), Passage("Rain is measured.", "b.md")])
     asking, saying = texts_to_embed(question, found)

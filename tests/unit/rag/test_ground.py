@@ -7,7 +7,10 @@ from ullage.rag.ground import states_answer, support
 from ullage.rag.passage import Passage
 from ullage.rag.question import read_question
 
-TANKS = "Holding tanks take 14 cubic metres on Tern Maiden, 6 cubic metres on Grey Selkie and 19 cubic metres on Corrie Lass."
+TANKS = (
+    "Holding tanks take 14 cubic metres on Tern Maiden, 6 cubic metres on Grey Selkie "
+    "and 19 cubic metres on Corrie Lass."
+)
 JACKETS = "Adult lifejackets — Tern Maiden: 345; Grey Selkie: 228; Corrie Lass: 392"
 TUG = "The tug Bold Heron, stationed at Kettlehaven, is hired at £1,150 an hour with a minimum of six hours."
 DEPUTY = "Nils Corby, the lead electrician at Dunlin Yard, approves every job; his deputy is Freya Mossop."

@@ -70,7 +70,7 @@ def test_a_dash_in_a_sentence_makes_no_row():
 
 
 def test_rows_below_a_caption_that_lost_their_borders():
-    passage = "Table 3.1: Appliances on board\nAppliance Tern Maiden Corrie Lass\nLifebuoys 12 14\nFlares 12 12\n\nMore."
+    passage = "Table 3.1: On board\nAppliance Tern Maiden Corrie Lass\nLifebuoys 12 14\nFlares 12 12\n\nMore."
     _, lifebuoys, flares, more = split(passage)
     assert (lifebuoys.kind, lifebuoys.header) == ("row", ("Appliance Tern Maiden Corrie Lass",))
     assert flares.spoken == "Appliance Tern Maiden Corrie Lass: Flares 12 12"

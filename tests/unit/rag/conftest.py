@@ -1,0 +1,163 @@
+"""A small stack: real store, real embedder and ranker, and a model that says what a test makes it say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+
+from processes import free_port
+from ullage.clients.embedding import EmbeddingClient
+from ullage.clients.llm import LlmClient
+from ullage.clients.ranking import RankingClient
+from ullage.devices import detect
+from ullage.models.card import find_card
+from ullage.plan import plan_service
+from ullage.rag.pipeline import Clients
+from ullage.serve.embedding.app import create_app as embedding_app
+from ullage.serve.ranking.app import create_app as ranking_app
+from ullage.settings import Settings
+from ullage.store import Chunk, VectorStore
+
+COLLECTION = "handbook"
+EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
+RANKER = "ullage/minilm-fusion-ranker"
+
+CHUNKS = (
+    ("plan.pdf", 13, ("Plan", "Outside help"),
+     "The tug Bold Heron, stationed at Kettlehaven, needs four hours to reach "
+     "Port Ansel and is hired at £1,150 an hour. The coastguard listens on channel 16."),
+    ("plan.pdf", 4, ("Plan", "Signals"),
+     "The general alarm is seven short blasts. Abandon ship is given by the master."),
+    ("manual.pdf", 7, ("Manual", "Shore chargers"), "Table 4.1: Chargers\n"
+     "CH-3 — Site: Brannoch; Maximum power: 900 kW\nCH-5 — Site: Dunlin Yard; Maximum power: 120 kW"),
+    ("rota.md", 1, ("Rota", "Leave"), "Annual leave is 34 days for seagoing crew and 28 for shore staff."),
+    ("rota.md", 1, ("Rota", "Welfare"),
+     "The welfare fund may lend up to £800 without interest, repaid over ten months."),
+    ("waste.md", 1, ("Waste", "Oil"), "Waste oil is collected by Greywater Haulage every seven weeks."),
+)
+
+
+@dataclass
+class Talker:
+    """A language model's server: streams `says`, piece by piece; counts the chats; can fail instead."""
+
+    says: str = ""
+    status: int = 200
+    break_off: bool = False
+    prompts: list[list[dict]] = field(default_factory=list)
+    left_early: int = 0
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+        app.post("/v1/chat/completions")(self.chat)
+        app.get("/v1/health/ready")(lambda: {})
+        return app
+
+    async def chat(self, request: Request) -> StreamingResponse:
+        self.prompts.append((await request.json())["messages"])
+        return StreamingResponse(self._events(), self.status, media_type="text/event-stream")
+
+    async def _events(self) -> AsyncIterator[str]:
+        finished = False
+        try:
+            for at in range(0, len(self.says), 3):
+                yield _event({"choices": [{"delta": {"content": self.says[at : at + 3]}}]})
+                await asyncio.sleep(0)
+            if self.break_off:
+                return
+            usage = {"prompt_tokens": 90, "completion_tokens": len(self.says) // 3}
+            yield _event({"choices": [], "usage": usage})
+            yield "data: [DONE]\n\n"
+            finished = True
+        finally:
+            self.left_early += not finished
+
+
+def _event(body: dict) -> str:
+    return f"data: {json.dumps(body)}\n\n"
+
+
+@asynccontextmanager
+async def on_loopback(app: FastAPI) -> AsyncIterator[str]:
+    """Serve an app on a real port of this machine."""
+    port = free_port()
+    config = uvicorn.Config(app, port=port, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:
+            await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await running
+
+
+@pytest.fixture
+def loopback():
+    return on_loopback
+
+
+@pytest.fixture
+def dead_url() -> str:
+    return f"http://127.0.0.1:{free_port()}"
+
+
+@dataclass
+class Stack:
+    settings: Settings
+    clients: Clients
+    talker: Talker
+
+
+@asynccontextmanager
+async def _service(create, service, settings) -> AsyncIterator[httpx.ASGITransport]:
+    card = find_card(settings.model(service), service)
+    app = create(settings, plan_service(service, card, settings, detect())[service])
+    async with app.router.lifespan_context(app):
+        async with asyncio.timeout(60):
+            while not app.state.health.ready:
+                assert app.state.failure is None, app.state.failure
+                await asyncio.sleep(0.01)
+        yield httpx.ASGITransport(app)
+
+
+@pytest.fixture
+async def stack(model_cache, tmp_path) -> AsyncIterator[Stack]:
+    """Everything up, six chunks stored."""
+    talker = Talker()
+    settings = Settings(
+        cache_dir=model_cache, state_dir=tmp_path, threads=1, collection=COLLECTION, ranking_timeout_s=20,
+        vectors_uri=str(tmp_path / "vectors.db"),
+    )
+    async with (
+        _service(embedding_app, "embedding", settings) as embedding,
+        _service(ranking_app, "ranking", settings) as ranking,
+        on_loopback(talker.app()) as llm_url,
+    ):
+        clients = Clients(
+            vectors=VectorStore(settings.vectors_uri),
+            embedding=EmbeddingClient("http://embedding", model=EMBEDDER, transport=embedding),
+            ranking=RankingClient("http://ranking", timeout_s=20, transport=ranking),
+            llm=LlmClient(llm_url, "m", 20),
+        )
+        texts = [f"{' > '.join(path)}\n{text}" for _, _, path, text in CHUNKS]
+        vectors = await clients.embedding.embed(texts, "passage")
+        clients.vectors.create_collection(COLLECTION, embedder=EMBEDDER, dimension=vectors.shape[1])
+        chunks = [
+            Chunk(document=name, content_hash="h", ordinal=n, text=text, page=page, path=path)
+            for n, ((name, page, path, _), text) in enumerate(zip(CHUNKS, texts, strict=True))
+        ]
+        clients.vectors.upsert(COLLECTION, chunks, vectors)
+        yield Stack(settings.model_copy(update={"llm_url": llm_url}), clients, talker)
+        await clients.close()
