@@ -20,7 +20,8 @@ NEIGHBOURS = 0
 """Sentences kept before and after each that counts. Of 20 development questions the bundled model answered 4 rightly
 from the sentences alone, 2 with one neighbour on each side."""
 
-_TAG = re.compile(r"</?\s*excerpt\b[^>]*>", re.I)
+_TAG = re.compile(r"</?\s*excerpt\b[^>]*>|<\|[^|<>]*\|>", re.I)
+"""What would end an excerpt, or a turn of the chat: control tokens are read as such even inside a text."""
 
 
 def excerpts(passages: Sequence[Passage], found: Sequence[Evidence], limit: int) -> list[tuple[Passage, str]]:
