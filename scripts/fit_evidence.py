@@ -60,7 +60,7 @@ async def examples(paths: list[Path]) -> list[Example]:
 
 def fit(given: list[Example]) -> torch.Tensor:
     weights = torch.zeros(len(FEATURES), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")
     usable = [example for example in given if not example.answerable or example.right.any()]
 
     def loss() -> torch.Tensor:

@@ -17,9 +17,9 @@ TERMS = 100
 def rehearse(uri: str, *, timeout_s: float = 30.0) -> None:
     """Write, seal, search, read and drop a collection of its own; takes about half a second.
 
-    Milvus Lite loads its index and file libraries at the first write and search (153 MiB before, 230 to 275 MiB after): from
-    here on its memory moves only with what is stored. Raises DependencyDown or InvalidRequest when the database
-    cannot do its work.
+    Milvus Lite loads its index and file libraries at the first write and search (153 MiB before, 230 to 275 MiB
+    after): from here on its memory moves only with what is stored. Raises DependencyDown or InvalidRequest when the
+    database cannot do its work.
     """
     store = VectorStore(uri, timeout_s=timeout_s)
     name = f"ullage_rehearsal_{uuid.uuid4().hex}"
