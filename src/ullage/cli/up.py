@@ -36,7 +36,7 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="return once everything is ready")] = False,
     ranking_model: Annotated[str | None, typer.Option(help="card name or folder")] = None,
     embedding_model: Annotated[str | None, typer.Option(help="card name or folder")] = None,
-    llm_model: Annotated[str | None, typer.Option(help="card name or .gguf file")] = None,
+    llm_model: Annotated[str | None, typer.Option(help="card name")] = None,
 ) -> None:
     """Start every service inside one budget and keep it up; Ctrl-C stops all, a second one at once."""
     from ullage.stack.place import elsewhere, place, require_files
