@@ -81,8 +81,13 @@ def candidates(card: Card, settings: Settings) -> list[tuple[Profile, Ledger]]:
         tokens = [settings.max_batch_tokens]
     if tokens[-1] > sequence and settings.max_batch_tokens is None:
         tokens.append(sequence)
-    profiles = [Profile("cpu", card.precision, t, sequence) for t in tokens]
-    return [(profile, encoder_ledger(card, profile)) for profile in profiles]
+    ladder: list[tuple[Profile, Ledger]] = []
+    for profile in (Profile("cpu", card.precision, t, sequence) for t in tokens):
+        ledger = encoder_ledger(card, profile)
+        # Rows that run one at a time cost the same in any batch: a smaller one would save nothing.
+        if not ladder or ledger.total < ladder[-1][1].total:
+            ladder.append((profile, ledger))
+    return ladder
 
 
 def _contexts(card: Card, settings: Settings) -> list[int]:
