@@ -18,6 +18,8 @@ from ir_measures import R, nDCG
 
 from ullage import Embedder, Reranker
 from ullage.bench.collections import TestCollection
+from ullage.engines.base import Float32
+from ullage.rag.rerank import fused
 from ullage.store import Chunk, Hit, VectorStore
 from ullage.version import __version__
 
@@ -99,33 +101,28 @@ def _search(
         hybrid = store.search_hybrid("bench", text, vector, DEPTH)
         runs["hybrid"][number] = _scores(hybrid)
         logits = _logits(reranker, text, hybrid[:RERANKED])
-        retrieval = np.array([hit.score for hit in hybrid[:RERANKED]])
-        runs["reranked"][number] = _reordered(hybrid, logits)
-        runs["reranked + hybrid"][number] = _reordered(hybrid, _z(logits) + _z(retrieval))
+        retrieval = [hit.score for hit in hybrid[:RERANKED]]
+        runs["reranked"][number] = _reordered(hybrid, fused(logits, retrieval, "absolute"))
+        runs["reranked + hybrid"][number] = _reordered(hybrid, fused(logits, retrieval, "relative"))
         progress("search and rerank", done, len(queries))
     return runs
 
 
-def _logits(reranker: Reranker, query: str, hits: Sequence[Hit]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _logits(reranker: Reranker, query: str, hits: Sequence[Hit]) -> Float32:
     ranked = reranker.rank(query, [hit.chunk.text for hit in hits])
-    logits = np.empty(len(hits))
+    logits = np.empty(len(hits), np.float32)
     for item in ranked:
         logits[item.index] = item.logit
     return logits
-
-
-def _z(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    spread = float(values.std())
-    return (values - values.mean()) / spread if spread else np.zeros_like(values)
 
 
 def _scores(hits: Sequence[Hit]) -> dict[str, float]:
     return {hit.chunk.document: hit.score for hit in hits}
 
 
-def _reordered(hits: Sequence[Hit], scores: np.ndarray[tuple[int], np.dtype[np.float64]]) -> dict[str, float]:
+def _reordered(hits: Sequence[Hit], order: Sequence[int]) -> dict[str, float]:
     """The reranked head in its new order, the tail behind it as it was."""
-    head = [hits[i] for i in np.argsort(-scores, kind="stable")]
+    head = [hits[i] for i in order]
     return {hit.chunk.document: -float(rank) for rank, hit in enumerate([*head, *hits[len(head) :]])}
 
 

@@ -90,7 +90,7 @@ class OnnxCpuEngine:
         try:
             self._session = self._create()
             self._graph = read_graph(self._session, self._name, self._pooling, self._token_vectors)
-            _trim()
+            trim_memory()
             for rows, length in self._largest_shapes():
                 _, vectors = self._forward(np.zeros((rows, length), np.int64), np.full(rows, length))
                 if vectors is not None and self._vectors is None:
@@ -133,7 +133,7 @@ class OnnxCpuEngine:
         # The last arena registered is kept alive by the library: put an empty one in its place.
         with _creating:
             _register_arena(None)
-        _trim()
+        trim_memory()
 
     @property
     def _name(self) -> str:
@@ -283,7 +283,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _trim() -> None:
+def trim_memory() -> None:
     """Hand freed heap pages back to the system; only glibc keeps them and only it can be asked."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):

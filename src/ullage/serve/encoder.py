@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -12,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from ullage.devices import detect
 from ullage.engines.encoder import open_encoder
+from ullage.engines.onnx_cpu import trim_memory
 from ullage.errors import DeadlineExceeded, ModelUnsupported
 from ullage.http import Health
 from ullage.http.metrics import counter, gauge
@@ -90,15 +89,6 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
             return await work
     except TimeoutError:
         raise DeadlineExceeded(f"no answer within request_timeout_s={seconds:g}: send less, or raise it") from None
-
-
-def trim_memory() -> None:
-    """Hand memory freed during loading back to the system (glibc keeps it otherwise)."""
-    gc.collect()
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except OSError:  # another C library; it keeps what it likes
-        return
 
 
 def add_scheduler_metrics(registry: CollectorRegistry, lifecycle: EncoderLifecycle) -> None:
