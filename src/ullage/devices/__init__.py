@@ -1,5 +1,5 @@
 """What the machine has: processor, memory and its limits, GPUs, disk."""
 
-from ullage.devices.machine import Gpu, Machine, detect, rss_bytes
+from ullage.devices.machine import Disk, Gpu, Holder, Machine, detect, rss_bytes
 
-__all__ = ["Gpu", "Machine", "detect", "rss_bytes"]
+__all__ = ["Disk", "Gpu", "Holder", "Machine", "detect", "rss_bytes"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import pynvml
@@ -13,11 +14,43 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that holds memory of a GPU; `held_bytes` is None where the driver does not tell."""
+
+    pid: int
+    name: str
+    held_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
-    """One device as NVML tells it; sizes in bytes."""
+    """One device as a process would see it; sizes in bytes.
+
+    `index` is its place among the visible devices, so `cuda:INDEX` names it. `compute` is the compute capability
+    (8, 0), or None when unknown. A MIG slice or a vGPU is a device of its own. `holders_known` is False where the
+    driver does not say who holds memory (vGPU, containers).
+    """
 
     index: int
     name: str
+    total_bytes: int
+    free_bytes: int
+    uuid: str = ""
+    kind: Literal["gpu", "mig", "vgpu"] = "gpu"
+    compute: tuple[int, int] | None = None
+    holders: tuple[Holder, ...] = ()
+    holders_known: bool = True
+
+    @property
+    def held_bytes(self) -> int:
+        return self.total_bytes - self.free_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The file system that `path` is on; sizes in bytes."""
+
+    path: str
     total_bytes: int
     free_bytes: int
 
@@ -31,6 +64,8 @@ class Machine:
     free_bytes: int
     limit: str
     gpus: tuple[Gpu, ...] = field(default=())
+    disk: Disk | None = None
+    name: str = "this machine"
 
 
 def detect(cgroup: Path = CGROUP) -> Machine:

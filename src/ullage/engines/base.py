@@ -81,6 +81,19 @@ class Output:
     tokens: Float32 | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Memory of one engine on its device, in bytes. `limit_bytes` is the hard cap, None where there is none.
+
+    `device` is `cpu` or `cuda:INDEX`; on a GPU the figures are device-wide for this process, context included.
+    """
+
+    device: str
+    used_bytes: int
+    peak_bytes: int
+    limit_bytes: int | None = None
+
+
 class Engine(Protocol):
     """One model on one device. Calls come from one thread at a time."""
 
@@ -95,6 +108,12 @@ class Engine(Protocol):
 
         Raises OutOfMemory (the engine stays usable) or EngineFailed.
         """
+
+    def release(self) -> None:
+        """Give cached memory back after OutOfMemory, so that a smaller batch has room. Never fails."""
+
+    def usage(self) -> Usage | None:
+        """What the engine holds now; None when it cannot be told apart from the process."""
 
     def close(self) -> None:
         """Give the memory back. Idempotent."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ullage.engines.base import Batch, Output
+from ullage.engines.base import Batch, Output, Usage
 from ullage.errors import OutOfMemory
 
 
@@ -29,6 +29,7 @@ class DummyEngine:
         self.width = width
         self.batches: list[list[int]] = []
         self.loaded = False
+        self.released = 0
         self._token_vectors = token_vectors
         self._max_tokens = max_tokens
         self._tokens_per_s = tokens_per_s
@@ -50,6 +51,12 @@ class DummyEngine:
         tokens = self._table[batch.input_ids % len(self._table)]
         rows = np.stack([tokens[batch.row(i)].mean(axis=0) for i in range(batch.rows)])
         return Output(rows=rows, tokens=tokens if self._token_vectors else None)
+
+    def release(self) -> None:
+        self.released += 1
+
+    def usage(self) -> Usage | None:
+        return None
 
     def close(self) -> None:
         self.loaded = False

@@ -26,7 +26,7 @@ import numpy.typing as npt
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at import: on Linux the library would write and send usage events
 import onnxruntime as ort
 
-from ullage.engines.base import Batch, Float32, Output
+from ullage.engines.base import Batch, Float32, Output, Usage
 from ullage.engines.graph import Graph, read_graph
 from ullage.errors import EngineFailed, ModelCorrupt, ModelUnsupported, OutOfMemory, UllageError
 
@@ -126,6 +126,13 @@ class OnnxCpuEngine:
         if self._vectors is not None and tokens <= len(self._vectors):
             return self._vectors[:tokens]
         return np.empty((tokens, width), np.float32)
+
+    def release(self) -> None:
+        trim_memory()
+
+    def usage(self) -> Usage | None:
+        """The process has no finer figure than its resident set."""
+        return None
 
     def close(self) -> None:
         self._session = self._graph = self._vectors = None

@@ -17,6 +17,9 @@ from ullage.errors import ModelNotFound
 
 Role = Literal["ranking", "embedding", "llm"]
 Kind = Literal["fusion", "cross-encoder", "embedder", "llm"]
+Family = Literal["bert", "roberta", "distilbert", "modernbert", "llama-bidirectional", "qwen3", "decoder"]
+"""What the layers are, hence how many weights a shape has. `roberta` includes XLM-R; `decoder` is any GGUF LLM."""
+Precision = Literal["fp32", "fp16", "bf16", "int8", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_1", "q4_0"]
 
 
 class _Frozen(BaseModel):
@@ -37,6 +40,14 @@ class HubFile(_Frozen):
     repo: str
     revision: str
     path: str
+
+
+class HubRepository(_Frozen):
+    """A checkpoint on a model hub, in the layout of transformers. `revision` is a commit, or a branch that the first
+    download pins: its hashes are then kept beside the files."""
+
+    repo: str
+    revision: str = "main"
 
 
 class LocalFile(_Frozen):
@@ -74,8 +85,9 @@ class Card(_Frozen):
     aliases: tuple[str, ...] = ()
     role: Role
     kind: Kind
-    backend: Literal["onnx", "llama.cpp"]
-    precision: Literal["fp32", "int8", "q4_1"]
+    family: Family
+    backends: tuple[Literal["onnx", "packed", "llama.cpp"], ...]
+    precision: Precision = Field(description="as the weights are stored")
     description: str
     licence: str
     shape: Shape
@@ -85,7 +97,10 @@ class Card(_Frozen):
     query_prefix: str = Field("", description="put before a query by an embedder")
     passage_prefix: str = Field("", description="put before a passage by an embedder")
     template: str = Field("{passage}", description="how a pair or text becomes one sequence, for single-text models")
-    files: tuple[ModelFile, ...]
+    temperature: float = Field(1.0, gt=0, description="logits are divided by it")
+    hub: HubRepository | None = None
+    files: tuple[ModelFile, ...] = ()
+    not_servable: str = Field("", description="why this model cannot be served yet; empty: it can")
 
     @property
     def revision(self) -> str:

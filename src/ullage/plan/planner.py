@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ullage.devices import Machine
+from ullage.devices import Gpu, Machine
 from ullage.errors import DoesNotFit, SettingsError
 from ullage.models.card import Card
 from ullage.plan.footprint import encoder_ledger, plain_ledger
@@ -23,13 +23,18 @@ GIVES_WAY: tuple[Service, ...] = ("llm", "embedding", "ranking")
 
 @dataclass(frozen=True, slots=True)
 class ServicePlan:
-    """The chosen profile of one service; `rejected` are (profile id, reason) of the larger ones."""
+    """The chosen profile of one service; `rejected` are (profile id, reason) of the larger ones.
+
+    `ledger` is host memory. A profile on a GPU also has `gpu_ledger`, the bytes it takes on `gpu`.
+    """
 
     service: Service
     ledger: Ledger
     card: Card | None = None
     profile: Profile | None = None
     rejected: tuple[tuple[str, str], ...] = ()
+    gpu: Gpu | None = None
+    gpu_ledger: Ledger | None = None
 
     @property
     def profile_id(self) -> str:
@@ -61,8 +66,9 @@ def budget(settings: Settings, machine: Machine, service: Service | None = None)
         return own, f"{service}_memory"
     if settings.memory is not None:
         return int(settings.memory), "memory"
-    free = machine.free_bytes - int(settings.headroom)
-    return max(0, free), f"{mebibytes(machine.free_bytes)} free less {mebibytes(int(settings.headroom))} headroom"
+    headroom = int(settings.headroom) if settings.headroom is not None else max(machine.total_bytes // 20, 512 * MIB)
+    free = machine.free_bytes - headroom
+    return max(0, free), f"{mebibytes(machine.free_bytes)} free less {mebibytes(headroom)} headroom"
 
 
 def candidates(card: Card, settings: Settings) -> list[tuple[Profile, Ledger]]:

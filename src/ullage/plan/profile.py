@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A way to run one model. The id reads as what it is: `cpu-int8-t4096-s512`.
+    """A way to run one model. The id reads as what it is: `cuda-bf16-t16384-s8192`.
 
-    `max_tokens` are the tokens of one batch (for an LLM: of its context), `max_sequence` those of one row.
+    `device` is `cpu` or `cuda`. `max_tokens` are the tokens of one batch (for an LLM: of its context), `max_sequence`
+    those of one row. `instances` engines share the process; with `host_embedding` a GPU model's embedding table stays
+    in pinned host memory.
     """
 
     device: str
@@ -18,10 +20,13 @@ class Profile:
     max_tokens: int
     max_sequence: int
     instances: int = 1
+    host_embedding: bool = False
 
     @property
     def id(self) -> str:
-        return f"{self.device}-{self.precision}-t{self.max_tokens}-s{self.max_sequence}"
+        table = "-hostembed" if self.host_embedding else ""
+        copies = f"-i{self.instances}" if self.instances > 1 else ""
+        return f"{self.device}-{self.precision}{table}-t{self.max_tokens}-s{self.max_sequence}{copies}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
 
 Service = Literal["vectors", "ranking", "embedding", "llm", "ingest", "rag"]
 SERVICES: tuple[Service, ...] = ("vectors", "ranking", "embedding", "llm", "ingest", "rag")
 
+
+DEVICE = r"^(auto|cpu|cuda(:\d{1,2})?)$"
 
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
@@ -27,7 +29,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     memory: ByteSize | None = Field(None, description="budget of the whole stack; else free memory less the headroom")
-    headroom: ByteSize = Field(ByteSize(512 << 20), description="never given away when the budget is what is free")
+    headroom: ByteSize | None = Field(None, description="host memory never given away; else 5 %, at least 512MiB")
+    gpu_memory: ByteSize | None = Field(None, description="budget on each GPU; else its free memory less gpu_headroom")
+    gpu_headroom: ByteSize | None = Field(None, description="never given away on a GPU; else 5 %, at least 512MiB")
 
     host: str = Field("127.0.0.1", description="address every server binds to")
     ranking_port: int = Field(1976, ge=1, le=65535)
@@ -36,6 +40,14 @@ class Settings(BaseModel):
     rag_port: int = Field(8081, ge=1, le=65535)
     ingest_port: int = Field(8082, ge=1, le=65535)
     vectors_port: int = Field(19530, ge=1, le=65535)
+    ranking_grpc_port: int | None = Field(None, ge=1, le=65535, description="KServe v2 gRPC; empty: off")
+    embedding_grpc_port: int | None = Field(None, ge=1, le=65535, description="KServe v2 gRPC; empty: off")
+    tls_cert: Folder | None = Field(None, description="PEM certificate chain; with tls_key every server speaks TLS")
+    tls_key: Folder | None = Field(None, description="PEM private key of tls_cert")
+    api_keys: SecretStr = Field(SecretStr(""), description="keys a caller may present, by commas; empty: none")
+    nim_version: Literal["1.8", "1.9", "1.10", "2.0"] = Field("1.10", description="whose status codes to speak")
+    ranking_served_name: str = Field("", max_length=128, description="another name the ranking model answers to")
+    embedding_served_name: str = Field("", max_length=128, description="another name the embedding model answers to")
 
     ranking_url: str = Field("", description="where rag finds ranking; empty: this host and ranking_port")
     embedding_url: str = Field("", description="where rag and ingest find embedding; empty: this host and its port")
@@ -53,10 +65,27 @@ class Settings(BaseModel):
     ingest_memory: ByteSize | None = Field(None, description="budget of the ingestor alone")
     vectors_memory: ByteSize | None = Field(None, description="budget of the vector database alone")
 
+    ranking_gpu_memory: ByteSize | None = Field(None, description="GPU budget of the ranking process alone")
+    embedding_gpu_memory: ByteSize | None = Field(None, description="GPU budget of the embedding process alone")
+
+    ranking_device: str = Field("auto", pattern=DEVICE, description="auto, cpu, cuda or cuda:INDEX")
+    embedding_device: str = Field("auto", pattern=DEVICE, description="auto, cpu, cuda or cuda:INDEX")
+    ranking_profile: str | None = Field(None, description="id, hash or number from `ullage list-model-profiles`")
+    embedding_profile: str | None = Field(None, description="id, hash or number from `ullage list-model-profiles`")
+    llm_profile: str | None = Field(None, description="id, hash or number from `ullage list-model-profiles`")
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp8", "int8"] = Field("auto", description="of encoder weights")
+    allow_lower_precision: bool = Field(False, description="step down to a lower precision when nothing else fits")
+    allow_host_embedding: bool = Field(True, description="keep the embedding table in host memory when it must be")
+    allow_cpu: bool = Field(True, description="run a GPU model on the CPU when it fits no GPU")
+    instances: int = Field(1, ge=1, le=16, description="copies of each encoder in one process")
     max_sequence: int | None = Field(None, ge=16, description="tokens of one row of an encoder; else the card's limit")
     max_batch_tokens: int | None = Field(None, ge=16, description="tokens of an encoder's batch; else the profile's")
+    max_batch_rows: int | None = Field(None, ge=1, description="rows of an encoder's batch; else as many as fit")
     llm_context: int | None = Field(None, ge=256, description="tokens of the LLM's context; else the profile's")
     queue_tokens: int = Field(262_144, ge=1024, description="tokens admitted and waiting, per model service")
+    queue_requests: int = Field(1024, ge=1, description="requests admitted and waiting, per model service")
+    batch_wait_ms: float = Field(0.0, ge=0, le=1000, description="wait this long for a batch to fill")
+    score_cache: ByteSize = Field(ByteSize(0), description="memory for exact scores already computed; 0: none")
     threads: int | None = Field(None, ge=1, le=1024, description="compute threads per model; else the cores we may use")
     max_body: ByteSize = Field(ByteSize(64 << 20), description="largest request body")
     max_upload: ByteSize = Field(ByteSize(400 << 20), description="largest uploaded file")
@@ -91,6 +120,19 @@ class Settings(BaseModel):
         """The budget of one service in bytes, or None when only the stack's counts."""
         value = getattr(self, f"{service}_memory")
         return None if value is None else int(value)
+
+    def service_gpu_memory(self, service: Service) -> int | None:
+        """The GPU budget of one service in bytes, or None when only `gpu_memory` counts."""
+        value = getattr(self, f"{service}_gpu_memory", None)
+        return None if value is None else int(value)
+
+    def device(self, service: Service) -> str:
+        """`auto`, `cpu`, `cuda` or `cuda:INDEX`."""
+        return str(getattr(self, f"{service}_device", "cpu"))
+
+    def profile(self, service: Service) -> str | None:
+        """The profile the operator pinned, as he wrote it."""
+        return getattr(self, f"{service}_profile", None)
 
     def model(self, service: Service) -> str | None:
         """The card name or folder of a model service; None for a service without a model."""
