@@ -8,6 +8,7 @@ are touched, weights, arenas and activations. Every constant was measured with t
 from __future__ import annotations
 
 from ullage.models.card import Card
+from ullage.plan.packed import layer_weights, table_weights
 from ullage.plan.profile import Ledger, Profile
 from ullage.settings import Service
 
@@ -20,6 +21,8 @@ FUSION_BYTES = 16 * MIB
 
 ATTENTION_COPIES = {"int8": 5.5, "fp32": 2.1}
 """fp32 score matrices [heads, n, n] alive at once: in the bundled graph (stored as int8), in those we export."""
+
+STORED_BYTES = {"int8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
 
 SLACK_BYTES = 24 * MIB
 """Texts and tokens of requests in flight, and what allocators keep of them."""
@@ -35,18 +38,25 @@ def encoder_ledger(card: Card, profile: Profile) -> Ledger:
     longest row bounds the activations. fp32 graphs run a whole batch.
     """
     shape = card.shape
-    stored_int8 = card.precision == "int8"
+    stored_int8 = profile.precision == "int8"
     rows_at_once = profile.max_sequence if stored_int8 else profile.max_tokens
-    attention = ATTENTION_COPIES[card.precision] * shape.heads * profile.max_sequence * rows_at_once * 4
+    attention = ATTENTION_COPIES[profile.precision] * shape.heads * profile.max_sequence * rows_at_once * 4
     linear = 2 * rows_at_once * (shape.ffn + 4 * shape.hidden) * 4
     fusion = card.kind == "fusion"
     vectors = profile.max_tokens * shape.hidden * 4 if fusion else 0
     return Ledger(
         fixed=SERVER_BYTES + (FUSION_BYTES if fusion else 0),
-        weights=card.file("weights").size * (4 if stored_int8 else 1),
+        weights=_expanded_bytes(card),
         activations=int(attention + linear + vectors),
         slack=SLACK_BYTES,
     )
+
+
+def _expanded_bytes(card: Card) -> int:
+    """Weights as fp32, as ONNX Runtime computes with them."""
+    if card.files and card.precision in STORED_BYTES:
+        return card.file("weights").size * 4 // STORED_BYTES[card.precision]
+    return (layer_weights(card) + table_weights(card)) * 4
 
 
 def plain_ledger(service: Service) -> Ledger:

@@ -1,20 +1,19 @@
-"""Choose a profile for each service so that the sum fits, or refuse with the sum."""
+"""Choose a profile for each service so that the sum fits every memory, or refuse with the sum."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ullage.devices import Gpu, Machine
-from ullage.errors import DoesNotFit, SettingsError
+from ullage.errors import DoesNotFit
 from ullage.models.card import Card
-from ullage.plan.footprint import encoder_ledger, plain_ledger
-from ullage.plan.llama import llama_ledger
+from ullage.plan.budget import Budget, budget
+from ullage.plan.footprint import plain_ledger
+from ullage.plan.ladder import Rung, ladder
 from ullage.plan.profile import Ledger, Profile, mebibytes, sum_text
 from ullage.settings import Service, Settings
 
-BATCH_TOKENS = (8192, 4096, 2048, 1024, 512, 256, 128)
-CONTEXT_TOKENS = (8192, 4096, 2048, 1024)
 MIB = 1 << 20
 
 GIVES_WAY: tuple[Service, ...] = ("llm", "embedding", "ranking")
@@ -25,7 +24,8 @@ GIVES_WAY: tuple[Service, ...] = ("llm", "embedding", "ranking")
 class ServicePlan:
     """The chosen profile of one service; `rejected` are (profile id, reason) of the larger ones.
 
-    `ledger` is host memory. A profile on a GPU also has `gpu_ledger`, the bytes it takes on `gpu`.
+    `ledger` is host memory. A profile on a GPU also has `gpu_ledger`, the bytes it takes on `gpu`. `fallbacks` are the
+    profiles to step down to, largest first, should the chosen one not load after all.
     """
 
     service: Service
@@ -35,23 +35,36 @@ class ServicePlan:
     rejected: tuple[tuple[str, str], ...] = ()
     gpu: Gpu | None = None
     gpu_ledger: Ledger | None = None
+    fallbacks: tuple[ServicePlan, ...] = ()
 
     @property
     def profile_id(self) -> str:
         return self.profile.id if self.profile else "cpu"
 
+    @property
+    def where(self) -> str:
+        """`cpu` or `cuda:INDEX`."""
+        return "cpu" if self.gpu is None else f"cuda:{self.gpu.index}"
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`budget_bytes` is what may be used; `budget_source` says where the figure came from."""
+    """`budget_bytes` is what may be used of host memory; `budget_source` says where the figure came from."""
 
     services: tuple[ServicePlan, ...]
     budget_bytes: int
     budget_source: str
+    machine: Machine
+    budget: Budget
 
     @property
     def total_bytes(self) -> int:
+        """Host memory of all services."""
         return sum(service.ledger.total for service in self.services)
+
+    def gpu_bytes(self, index: int) -> int:
+        """What all services take of one GPU."""
+        return sum(s.gpu_ledger.total for s in self.services if s.gpu and s.gpu_ledger and s.gpu.index == index)
 
     def __getitem__(self, service: Service) -> ServicePlan:
         for planned in self.services:
@@ -60,117 +73,216 @@ class Plan:
         raise KeyError(service)
 
 
-def budget(settings: Settings, machine: Machine, service: Service | None = None) -> tuple[int, str]:
-    """(bytes, source): the service's own budget, the stack's, or free memory less the headroom."""
-    if service is not None and (own := settings.service_memory(service)) is not None:
-        return own, f"{service}_memory"
-    if settings.memory is not None:
-        return int(settings.memory), "memory"
-    headroom = int(settings.headroom) if settings.headroom is not None else max(machine.total_bytes // 20, 512 * MIB)
-    free = machine.free_bytes - headroom
-    return max(0, free), f"{mebibytes(machine.free_bytes)} free less {mebibytes(headroom)} headroom"
-
-
-def candidates(card: Card, settings: Settings) -> list[tuple[Profile, Ledger]]:
-    """Every profile of a card, largest first. Raises SettingsError when a limit leaves none."""
-    if card.role == "llm":
-        profiles = [Profile("cpu", card.precision, tokens, tokens) for tokens in _contexts(card, settings)]
-        return [(profile, llama_ledger(card, profile)) for profile in profiles]
-    sequence = settings.max_sequence or card.max_sequence
-    if sequence > card.max_sequence:
-        raise SettingsError(f"max_sequence={sequence} is more than {card.name} takes: {card.max_sequence} at most")
-    tokens = [t for t in BATCH_TOKENS if t >= sequence] or [sequence]
-    if settings.max_batch_tokens is not None:
-        if settings.max_batch_tokens < sequence:
-            raise SettingsError(f"max_batch_tokens={settings.max_batch_tokens} holds no row of {sequence} tokens: "
-                                f"raise it, or set max_sequence to {settings.max_batch_tokens} or less")
-        tokens = [settings.max_batch_tokens]
-    if tokens[-1] > sequence and settings.max_batch_tokens is None:
-        tokens.append(sequence)
-    ladder: list[tuple[Profile, Ledger]] = []
-    for profile in (Profile("cpu", card.precision, t, sequence) for t in tokens):
-        ledger = encoder_ledger(card, profile)
-        # Rows that run one at a time cost the same in any batch: a smaller one would save nothing.
-        if not ladder or ledger.total < ladder[-1][1].total:
-            ladder.append((profile, ledger))
-    return ladder
-
-
-def _contexts(card: Card, settings: Settings) -> list[int]:
-    if settings.llm_context is None:
-        return list(dict.fromkeys(min(tokens, card.max_sequence) for tokens in CONTEXT_TOKENS))
-    if settings.llm_context > card.max_sequence:
-        raise SettingsError(f"llm_context={settings.llm_context} is more than {card.name} takes: "
-                            f"{card.max_sequence} at most")
-    return [settings.llm_context]
-
-
 def plan_service(service: Service, card: Card | None, settings: Settings, machine: Machine) -> Plan:
-    """The largest profile of one service that fits. Raises DoesNotFit with the sum."""
-    return _choose([service], {service: card} if card else {}, settings, *budget(settings, machine, service))
+    """The best profile of one service that fits. Raises DoesNotFit with the sum."""
+    cards = {service: card} if card else {}
+    return _choose([service], cards, settings, machine, budget(settings, machine, service))
 
 
 def plan_stack(
     services: Sequence[Service], cards: Mapping[Service, Card], settings: Settings, machine: Machine
 ) -> Plan:
-    """The largest profiles whose sum fits, each within its own budget too. Raises DoesNotFit with the sum."""
-    return _choose(services, cards, settings, *budget(settings, machine))
+    """The best profiles whose sum fits, each within its own budget too. Raises DoesNotFit with the sum."""
+    return _choose(services, cards, settings, machine, budget(settings, machine))
 
 
 def _choose(
-    services: Sequence[Service], cards: Mapping[Service, Card], settings: Settings, budget_bytes: int, source: str
+    services: Sequence[Service], cards: Mapping[Service, Card], settings: Settings, machine: Machine, limits: Budget
 ) -> Plan:
-    ladders: dict[Service, list[ServicePlan]] = {}
-    for service in services:
-        ladders[service] = _within_own_budget(service, cards.get(service), settings)
-    steps = dict.fromkeys(services, 0)
-    while (total := sum(ladders[s][steps[s]].ledger.total for s in services)) > budget_bytes:
-        lowered = _step_down(ladders, steps)
-        if lowered is None:
-            raise _refusal(ladders, budget_bytes, source)
-        steps[lowered] += 1
-        taken = ladders[lowered][steps[lowered]]
-        before = ladders[lowered][steps[lowered] - 1]
-        reason = (f"would bring the sum to {mebibytes(total)}, over the budget of {mebibytes(budget_bytes)}")
-        ladders[lowered][steps[lowered]] = ServicePlan(
-            lowered, taken.ledger, taken.card, taken.profile, (*before.rejected, (before.profile_id, reason))
-        )
-    return Plan(tuple(ladders[s][steps[s]] for s in services), budget_bytes, source)
-
-
-def _step_down(ladders: Mapping[Service, list[ServicePlan]], steps: Mapping[Service, int]) -> Service | None:
-    """The next service to give way; one fixed order, so that a larger budget never gives a worse profile."""
-    for service in GIVES_WAY:
-        if service in ladders and steps[service] + 1 < len(ladders[service]):
-            return service
-    return None
-
-
-def _within_own_budget(service: Service, card: Card | None, settings: Settings) -> list[ServicePlan]:
-    """The ladder of one service, largest first, without what its own budget forbids."""
-    own = settings.service_memory(service)
-    if card is None:
-        ladder = [ServicePlan(service, plain_ledger(service))]
+    rungs = {service: _rungs(service, cards.get(service), settings, machine) for service in services}
+    allowed = {service: _within_own_budget(service, found, settings) for service, found in rungs.items()}
+    if any(rung.gpu for found in allowed.values() for rung in found):
+        chosen = next(_combinations(_by_importance(services), allowed, limits), None)
     else:
-        ladder = [ServicePlan(service, ledger, card, profile) for profile, ledger in candidates(card, settings)]
-    if own is None:
-        return ladder
-    fitting = [step for step in ladder if step.ledger.total <= own]
-    if not fitting:
-        raise _refusal({service: ladder}, own, f"{service}_memory")
-    reason = f"is over {service}_memory of {mebibytes(own)}"
-    rejected = tuple((step.profile_id, f"{mebibytes(step.ledger.total)} {reason}")
-                     for step in ladder if step.ledger.total > own)
-    return [ServicePlan(service, step.ledger, step.card, step.profile, rejected) for step in fitting]
+        chosen = _step_down(allowed, limits)
+    if chosen is None:
+        raise _refusal(allowed, limits)
+    planned = tuple(_planned(service, cards.get(service), rungs[service], allowed[service], chosen, settings, limits)
+                    for service in services)
+    return Plan(planned, limits.host.size, limits.host.source, machine, limits)
 
 
-def _refusal(ladders: Mapping[Service, list[ServicePlan]], budget_bytes: int, source: str) -> DoesNotFit:
-    smallest = [(str(service), ladder[-1].ledger.total) for service, ladder in ladders.items()]
+def _rungs(service: Service, card: Card | None, settings: Settings, machine: Machine) -> list[_Step]:
+    if card is None:
+        return [_Step(plain_ledger(service))]
+    return [_Step(rung.ledger, rung) for rung in ladder(service, card, settings, machine)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A rung, or the one ledger of a service without a model."""
+
+    ledger: Ledger
+    rung: Rung | None = None
+
+    @property
+    def gpu(self) -> Gpu | None:
+        return self.rung.gpu if self.rung else None
+
+    @property
+    def gpu_bytes(self) -> int:
+        return self.rung.gpu_bytes if self.rung else 0
+
+    @property
+    def profile_id(self) -> str:
+        return self.rung.profile.id if self.rung else "cpu"
+
+
+_Ladders = Mapping[Service, list[_Step]]
+_Chosen = dict[Service, _Step]
+
+
+def _within_own_budget(service: Service, steps: list[_Step], settings: Settings) -> list[_Step]:
+    """The ladder of one service without what its own budgets forbid. Raises DoesNotFit when nothing is left."""
+    own, own_gpu = settings.service_memory(service), settings.service_gpu_memory(service)
+    fitting = [step for step in steps if (own is None or step.ledger.total <= own)
+               and (own_gpu is None or step.gpu_bytes <= own_gpu)]
+    if fitting:
+        return fitting
+    least = min(steps, key=lambda step: step.ledger.total)
+    if own is not None and least.ledger.total > own:
+        raise _too_small(service, [(str(service), least.ledger.total)], own, f"{service}_memory")
+    least = min(steps, key=lambda step: step.gpu_bytes)
+    raise _too_small(service, [(str(service), least.gpu_bytes)], own_gpu or 0, f"{service}_gpu_memory")
+
+
+def _by_importance(services: Sequence[Service]) -> list[Service]:
+    """Who is served first: services without a choice, then the reverse of who gives way."""
+    rank = {service: place for place, service in enumerate(reversed(GIVES_WAY), 1)}
+    return sorted(services, key=lambda service: rank.get(service, 0))
+
+
+def _step_down(ladders: _Ladders, limits: Budget) -> _Chosen | None:
+    """Where only host memory counts: all at their best, then down in one fixed order.
+
+    One chain of states, so a larger budget never gives any service a worse profile.
+    """
+    at = dict.fromkeys(ladders, 0)
+    while True:
+        chosen = {service: ladders[service][place] for service, place in at.items()}
+        if sum(step.ledger.total for step in chosen.values()) <= limits.host.size:
+            return chosen
+        for service in GIVES_WAY:
+            if service in at and at[service] + 1 < len(ladders[service]):
+                at[service] += 1
+                break
+        else:
+            return None
+
+
+def _combinations(order: Sequence[Service], ladders: _Ladders, limits: Budget) -> Iterator[_Chosen]:
+    """Every combination that fits all memories; the most important service's best profile first.
+
+    With several memories there is no single chain. A larger budget never gives a worse plan in this order.
+    """
+    least = {service: min(step.ledger.total for step in ladders[service]) for service in order}
+
+    def extend(place: int, host: int, gpus: Mapping[int, int], chosen: _Chosen) -> Iterator[_Chosen]:
+        if place == len(order):
+            yield dict(chosen)
+            return
+        service = order[place]
+        reserve = sum(least[later] for later in order[place + 1:])
+        for step in ladders[service]:
+            if step.ledger.total + reserve > host:
+                continue
+            left = gpus
+            if step.gpu is not None:
+                if step.gpu_bytes > gpus[step.gpu.index]:
+                    continue
+                left = {**gpus, step.gpu.index: gpus[step.gpu.index] - step.gpu_bytes}
+            yield from extend(place + 1, host - step.ledger.total, left, {**chosen, service: step})
+
+    return extend(0, limits.host.size, {index: limit.size for index, limit in limits.gpus.items()}, {})
+
+
+def _planned(
+    service: Service, card: Card | None, steps: list[_Step], allowed: list[_Step], chosen: _Chosen,
+    settings: Settings, limits: Budget,
+) -> ServicePlan:
+    step = chosen[service]
+    if step.rung is None or card is None:
+        return ServicePlan(service, step.ledger)
+    others = {name: other for name, other in chosen.items() if name != service}
+    rejected = tuple((above.profile_id, _reason(service, above, others, settings, limits))
+                     for above in steps[:steps.index(step)])
+    below = [_service_plan(service, card, later.rung) for later in allowed[allowed.index(step) + 1:]
+             if later.rung and not _over(later, others, limits)]
+    return replace(_service_plan(service, card, step.rung), rejected=rejected, fallbacks=tuple(below))
+
+
+def _service_plan(service: Service, card: Card, rung: Rung) -> ServicePlan:
+    return ServicePlan(service, rung.ledger, card, rung.profile, gpu=rung.gpu, gpu_ledger=rung.gpu_ledger)
+
+
+def _over(step: _Step, others: _Chosen, limits: Budget) -> str:
+    """Why a step does not fit beside the others: the sum and the budget; empty when it does."""
+    host = step.ledger.total + sum(other.ledger.total for other in others.values())
+    if host > limits.host.size:
+        return (f"would bring the sum to {mebibytes(host)}, over the budget of {mebibytes(limits.host.size)} "
+                f"({limits.host.source})")
+    if step.gpu is None:
+        return ""
+    index = step.gpu.index
+    beside = sum(other.gpu_bytes for other in others.values() if other.gpu and other.gpu.index == index)
+    limit = limits.gpus[index]
+    if step.gpu_bytes + beside <= limit.size:
+        return ""
+    sum_said = f" with {mebibytes(beside)} of other services" if beside else ""
+    return (f"needs {mebibytes(step.gpu_bytes)}{sum_said} on cuda:{index}, over the budget of "
+            f"{mebibytes(limit.size)} ({limit.source})")
+
+
+def _reason(service: Service, step: _Step, others: _Chosen, settings: Settings, limits: Budget) -> str:
+    own, own_gpu = settings.service_memory(service), settings.service_gpu_memory(service)
+    if own is not None and step.ledger.total > own:
+        return f"{mebibytes(step.ledger.total)} is over {service}_memory of {mebibytes(own)}"
+    if own_gpu is not None and step.gpu_bytes > own_gpu:
+        return f"{mebibytes(step.gpu_bytes)} is over {service}_gpu_memory of {mebibytes(own_gpu)}"
+    return _over(step, others, limits) or "would leave too little for a service that matters more"
+
+
+def _refusal(ladders: _Ladders, limits: Budget) -> DoesNotFit:
+    """The smallest sum and the budget. Where a GPU could have served, also what is missing there."""
+    smallest = [(str(service), min(step.ledger.total for step in steps)) for service, steps in ladders.items()]
+    on_gpu = [f"{service} {said}" for service, steps in ladders.items() if (said := _gpu_shortage(steps, limits))]
+    who = "the stack" if len(ladders) > 1 else smallest[0][0]
+    if on_gpu and sum(size for _, size in smallest) <= limits.host.size:
+        steps = [step for found in ladders.values() for step in found if step.gpu]
+        return DoesNotFit(f"{who} does not fit: {'; '.join(on_gpu)}",
+                          needed_bytes=min(step.gpu_bytes for step in steps),
+                          budget_bytes=max((limit.size for limit in limits.gpus.values()), default=0))
+    return _too_small(who, smallest, limits.host.size, limits.host.source, also="; ".join(on_gpu))
+
+
+def _gpu_shortage(steps: list[_Step], limits: Budget) -> str:
+    """What the smallest profile of a model needs of each GPU, and what there is; empty for a model of the CPU alone."""
+    best: dict[int, _Step] = {}
+    for step in steps:
+        if step.gpu and (step.gpu.index not in best or step.gpu_bytes < best[step.gpu.index].gpu_bytes):
+            best[step.gpu.index] = step
+    said = [f"{step.profile_id} needs {_parts(step)} on cuda:{index}, where the budget is "
+            f"{mebibytes(limits.gpus[index].size)} ({limits.gpus[index].source})" for index, step in best.items()]
+    on_cpu = [step for step in steps if step.gpu is None]
+    if said and on_cpu:
+        least = min(on_cpu, key=lambda step: step.ledger.total)
+        said.append(f"{least.profile_id} needs {mebibytes(least.ledger.total)} of host memory")
+    return ", ".join(said)
+
+
+def _parts(step: _Step) -> str:
+    ledger = step.rung.gpu_ledger if step.rung and step.rung.gpu_ledger else Ledger(0)
+    return f"{sum_text((name, size) for name, size in ledger.as_dict().items() if size)} = {mebibytes(ledger.total)}"
+
+
+def _too_small(
+    who: str, smallest: Sequence[tuple[str, int]], budget_bytes: int, source: str, also: str = ""
+) -> DoesNotFit:
     needed = sum(size for _, size in smallest)
-    who = "the stack" if len(smallest) > 1 else smallest[0][0]
     return DoesNotFit(
-        f"{who} does not fit: the smallest profiles need {sum_text(smallest)} = {mebibytes(needed)}, the budget is "
-        f"{mebibytes(budget_bytes)} ({source}); the smallest budget that works is {-(-needed // MIB)}MiB",
+        f"{who} does not fit: {also}{'; ' if also else ''}the smallest profiles need {sum_text(smallest)} = "
+        f"{mebibytes(needed)}, the budget is {mebibytes(budget_bytes)} ({source}); the smallest budget that works is "
+        f"{-(-needed // MIB)}MiB",
         needed_bytes=needed,
         budget_bytes=budget_bytes,
     )

@@ -8,7 +8,8 @@ from ullage.devices import Machine
 from ullage.errors import DoesNotFit, SettingsError
 from ullage.models.card import find_card
 from ullage.plan import plan_service, plan_stack
-from ullage.plan.planner import budget, candidates
+from ullage.plan.budget import budget
+from ullage.plan.ladder import ladder
 from ullage.settings import SERVICES, Settings
 
 MIB = 1 << 20
@@ -22,6 +23,10 @@ CARDS = {
 
 def machine(free: int = 8 * GIB) -> Machine:
     return Machine(cores=2, total_bytes=16 * GIB, free_bytes=free, limit="host")
+
+
+def candidates(card, settings):
+    return [(rung.profile, rung.ledger) for rung in ladder(card.role, card, settings, machine())]
 
 
 def rank_of(plan, service):
@@ -75,9 +80,16 @@ def test_a_refusal_names_every_part_the_sum_the_budget_and_the_way_out():
 
 
 def test_without_a_stated_budget_free_memory_less_the_headroom_counts():
-    size, source = budget(Settings(headroom=512 * MIB), machine(free=2 * GIB))
-    assert size == 2 * GIB - 512 * MIB
-    assert "2,048 MiB free less 512 MiB headroom" in source
+    host = budget(Settings(headroom=512 * MIB), machine(free=2 * GIB)).host
+    assert host.size == 2 * GIB - 512 * MIB
+    assert "2,048 MiB free less 512 MiB headroom" in host.source
+    assert budget(Settings(), machine(free=2 * GIB)).host.size == 2 * GIB - 16 * GIB // 20
+
+
+def test_more_than_is_free_cannot_be_given_whatever_was_stated():
+    host = budget(Settings(memory=3 * GIB, headroom=0), machine(free=2 * GIB)).host
+    assert host.size == 2 * GIB
+    assert host.source == "memory states 3,072 MiB, but there are 2,048 MiB free less 0 MiB headroom"
 
 
 def test_a_service_keeps_to_its_own_budget():

@@ -1,0 +1,213 @@
+"""Every way to run one model on one machine, best first, and what each would take.
+
+The order is fixed: fewer tokens in flight first (down to one longest sequence), then a lower precision if allowed, then
+the embedding table in host memory, then the CPU if allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ullage.devices import Gpu, Machine
+from ullage.errors import ModelUnsupported, SettingsError
+from ullage.models.card import Card
+from ullage.plan.footprint import encoder_ledger
+from ullage.plan.llama import llama_ledger
+from ullage.plan.packed import packed_cpu_ledger, packed_gpu_ledger, packed_host_ledger
+from ullage.plan.profile import Ledger, Profile
+from ullage.settings import Service, Settings
+
+CPU_TOKENS = (8192, 4096, 2048, 1024, 512, 256, 128)
+GPU_TOKENS = (16384, 8192, 4096, 2048, 1024, 512, 256, 128)
+CONTEXT_TOKENS = (8192, 4096, 2048, 1024)
+
+BF16_FROM = (8, 0)
+FP8_FROM = (8, 9)
+"""Compute capability from which the tensor cores take the format (CUDA programming guide, appendix on capabilities)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One profile on one device: `ledger` is host memory, `gpu_ledger` what it takes of `gpu`."""
+
+    profile: Profile
+    ledger: Ledger
+    gpu: Gpu | None = None
+    gpu_ledger: Ledger | None = None
+
+    @property
+    def gpu_bytes(self) -> int:
+        return self.gpu_ledger.total if self.gpu_ledger else 0
+
+    @property
+    def where(self) -> str:
+        return "cpu" if self.gpu is None else f"cuda:{self.gpu.index}"
+
+
+def profile_hash(card: Card, profile: Profile) -> str:
+    """The 64 hexadecimal digits by which tools of the replaced stack name a profile."""
+    return hashlib.sha256(f"{card.name}\n{profile.id}".encode()).hexdigest()
+
+
+def ladder(service: Service, card: Card, settings: Settings, machine: Machine) -> list[Rung]:
+    """Rungs for one model, best first; never empty.
+
+    Raises SettingsError when a limit, a device or a pinned profile leaves none, ModelUnsupported for a model that
+    cannot be served.
+    """
+    if card.role == "llm":
+        rungs = [Rung(profile, llama_ledger(card, profile)) for profile in _contexts(card, settings)]
+    elif card.not_servable:
+        raise ModelUnsupported(f"{card.name} cannot be served: {card.not_servable}")
+    else:
+        rungs = _without_idle_steps(list(_encoder_rungs(service, card, settings, machine)))
+    pinned = settings.profile(service)
+    return rungs if pinned is None else _pinned(service, card, rungs, pinned)
+
+
+def listed(rungs: list[Rung]) -> list[Profile]:
+    """The profiles as they are numbered in lists: once each, best first."""
+    return list(dict.fromkeys(rung.profile for rung in rungs))
+
+
+def _pinned(service: Service, card: Card, rungs: list[Rung], wanted: str) -> list[Rung]:
+    profiles = listed(rungs)
+    text = wanted.strip().lower()
+    for number, profile in enumerate(profiles):
+        if text in (profile.id, profile_hash(card, profile), str(number)):
+            return [rung for rung in rungs if rung.profile == profile]
+    known = ", ".join(f"{number} {profile.id}" for number, profile in enumerate(profiles))
+    raise SettingsError(f"{service}_profile={wanted} is no profile of {card.name} here: listed are {known} "
+                        "(`ullage list-model-profiles` shows their hashes)")
+
+
+def _contexts(card: Card, settings: Settings) -> list[Profile]:
+    asked = settings.llm_context
+    if asked is not None and asked > card.max_sequence:
+        raise SettingsError(f"llm_context={asked} is more than {card.name} takes: {card.max_sequence} at most")
+    sizes = [asked] if asked is not None else [min(tokens, card.max_sequence) for tokens in CONTEXT_TOKENS]
+    return [Profile("cpu", card.precision, tokens, tokens) for tokens in dict.fromkeys(sizes)]
+
+
+def _encoder_rungs(service: Service, card: Card, settings: Settings, machine: Machine) -> Iterator[Rung]:
+    sequence = _sequence(card, settings)
+    gpus = _gpus(service, card, settings, machine)
+    formats = {gpu.index: _gpu_precisions(gpu, settings) for gpu in gpus}
+    if gpus and not any(formats.values()):
+        raise SettingsError(f"precision={settings.precision} runs on none of these GPUs: "
+                            f"{', '.join(_describe(gpu) for gpu in gpus)}; leave it at auto")
+    for table_on_host in (False, True) if settings.allow_host_embedding else (False,):
+        for level in range(max((len(found) for found in formats.values()), default=0)):
+            for tokens in _tokens(GPU_TOKENS, sequence, settings):
+                for gpu in gpus:
+                    if level < len(formats[gpu.index]):
+                        precision = formats[gpu.index][level]
+                        yield _gpu_rung(card, gpu, Profile("cuda", precision, tokens, sequence, settings.instances,
+                                                           table_on_host))
+    if not gpus or (settings.allow_cpu and settings.device(service) == "auto"):
+        yield from _cpu_rungs(card, settings, sequence)
+
+
+def _gpu_rung(card: Card, gpu: Gpu, profile: Profile) -> Rung:
+    copies = profile.instances
+    return Rung(profile, _times(packed_host_ledger(card, profile), copies), gpu,
+                _times(packed_gpu_ledger(card, profile), copies))
+
+
+def _cpu_rungs(card: Card, settings: Settings, sequence: int) -> Iterator[Rung]:
+    for precision in _cpu_precisions(card, settings):
+        for tokens in _tokens(CPU_TOKENS, sequence, settings):
+            profile = Profile("cpu", precision, tokens, sequence, settings.instances)
+            ledger = encoder_ledger(card, profile) if "onnx" in card.backends else packed_cpu_ledger(card, profile)
+            yield Rung(profile, _times(ledger, profile.instances))
+
+
+def _sequence(card: Card, settings: Settings) -> int:
+    asked = settings.max_sequence or card.max_sequence
+    if asked > card.max_sequence:
+        raise SettingsError(f"max_sequence={asked} is more than {card.name} takes: {card.max_sequence} at most")
+    return asked
+
+
+def _tokens(steps: tuple[int, ...], sequence: int, settings: Settings) -> list[int]:
+    """Batch sizes from the largest down to one longest sequence, or the one that was asked for."""
+    asked = settings.max_batch_tokens
+    if asked is None:
+        return [*(step for step in steps if step > sequence), sequence]
+    if asked < sequence:
+        raise SettingsError(f"max_batch_tokens={asked} holds no row of {sequence} tokens: raise it, or set "
+                            f"max_sequence to {asked} or less")
+    return [asked]
+
+
+def _gpus(service: Service, card: Card, settings: Settings, machine: Machine) -> list[Gpu]:
+    """The GPUs this model may run on, the emptiest first. Raises SettingsError when one was asked for in vain."""
+    wanted = settings.device(service)
+    if wanted == "cpu":
+        return []
+    if "packed" not in card.backends:
+        if wanted != "auto":
+            raise SettingsError(f"{service}_device={wanted}: {card.name} runs on the CPU only; set it to cpu or auto")
+        return []
+    gpus = sorted(machine.gpus, key=lambda gpu: (-gpu.free_bytes, gpu.index))
+    if wanted in ("auto", "cuda"):
+        if wanted == "cuda" and not gpus:
+            raise SettingsError(f"{service}_device=cuda, but {machine.name} has no GPU: set it to cpu or auto")
+        return gpus
+    index = int(wanted.removeprefix("cuda:"))
+    chosen = [gpu for gpu in gpus if gpu.index == index]
+    if not chosen:
+        there = ", ".join(f"cuda:{gpu.index}" for gpu in machine.gpus) or "none"
+        raise SettingsError(f"{service}_device={wanted} is not a GPU of {machine.name}: there are {there}")
+    return chosen
+
+
+def _gpu_precisions(gpu: Gpu, settings: Settings) -> list[str]:
+    """What this GPU computes in, best first. A GPU of unknown capability is taken for a recent one, without FP8."""
+    capability = gpu.compute or BF16_FROM
+    known = {"fp32": True, "fp16": True, "bf16": capability >= BF16_FROM, "fp8": capability >= FP8_FROM}
+    if settings.precision != "auto":
+        return [settings.precision] if known.get(settings.precision, False) else []
+    lower = ["fp8"] if settings.allow_lower_precision and known["fp8"] else []
+    return ["bf16" if known["bf16"] else "fp16", *lower]
+
+
+def _describe(gpu: Gpu) -> str:
+    capability = f"{gpu.compute[0]}.{gpu.compute[1]}" if gpu.compute else "unknown"
+    return f"cuda:{gpu.index} {gpu.name} (compute capability {capability})"
+
+
+def _cpu_precisions(card: Card, settings: Settings) -> list[str]:
+    if "onnx" in card.backends:
+        stored = "int8" if card.precision == "int8" else "fp32"
+        if settings.precision not in ("auto", stored):
+            raise SettingsError(f"precision={settings.precision}: {card.name} runs in {stored} on the CPU; "
+                                "leave it at auto")
+        return [stored]
+    if settings.precision not in ("auto", "fp32", "bf16"):
+        raise SettingsError(f"precision={settings.precision}: the CPU takes fp32 or bf16 of {card.name}")
+    if settings.precision != "auto":
+        return [settings.precision]
+    return ["fp32", "bf16"] if settings.allow_lower_precision else ["fp32"]
+
+
+def _times(ledger: Ledger, instances: int) -> Ledger:
+    """Several engines in one process share what is fixed."""
+    if instances == 1:
+        return ledger
+    return Ledger(ledger.fixed, ledger.weights * instances, ledger.activations * instances, ledger.slack)
+
+
+def _without_idle_steps(rungs: list[Rung]) -> list[Rung]:
+    """Leave out a step down that saves nothing: rows that run one at a time cost the same in any batch."""
+    kept: dict[tuple[str, str, bool], Rung] = {}
+    steps = []
+    for rung in rungs:
+        kind = (rung.where, rung.profile.precision, rung.profile.host_embedding)
+        above = kept.get(kind)
+        if above is None or rung.ledger.total + rung.gpu_bytes < above.ledger.total + above.gpu_bytes:
+            kept[kind] = rung
+            steps.append(rung)
+    return steps
