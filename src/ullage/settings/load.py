@@ -13,18 +13,28 @@ import yaml
 from pydantic import ValidationError
 
 from ullage.errors import SettingsError
-from ullage.settings.foreign import FOREIGN, PREFIXES, resolve
+from ullage.settings.foreign import read
 from ullage.settings.model import Service, Settings
+from ullage.settings.names import NAMES, PREFIXES
 
 FILE_VARIABLE = "ULLAGE_CONFIG"
 
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """The settings in force. `origins` maps each name to `default`, `file PATH`, `env NAME` or `flag`."""
+    """The settings in force. `origins` maps each name to `default`, `file PATH`, `env NAME` or `flag`.
+
+    `notes` say what became of each foreign name that was found, one line each: for the log.
+    """
 
     settings: Settings
     origins: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    def foreign(self, name: str) -> str:
+        """The foreign name under which a setting came; empty for our own."""
+        variable = self.origins[name].removeprefix("env ")
+        return variable if variable in NAMES else ""
 
 
 def load(
@@ -37,6 +47,7 @@ def load(
     """Merge file < environment < flags. Raises SettingsError naming every fault at once, one per clause."""
     environ = os.environ if environ is None else environ
     faults: list[str] = []
+    notes: list[str] = []
     values: dict[str, Any] = {}
     origins = dict.fromkeys(Settings.model_fields, "default")
 
@@ -50,7 +61,7 @@ def load(
             take(name, value, f"file {path}")
         else:
             faults.append(_unknown(name, f"in {path}", list(Settings.model_fields)))
-    for variable, name, value in _from_environment(environ, service, faults):
+    for variable, name, value in _from_environment(environ, service, faults, notes):
         if origins[name].startswith("env ") and values[name] != value:
             faults.append(f"{variable}={value} contradicts {origins[name].removeprefix('env ')}={values[name]}: "
                           "keep one of them")
@@ -66,7 +77,7 @@ def load(
         faults += [_fault(dict(item), origins) for item in error.errors()]
     if faults:
         raise SettingsError("; ".join(faults))
-    return Effective(settings, origins)
+    return Effective(settings, origins, tuple(notes))
 
 
 class _OneValueEach(yaml.SafeLoader):
@@ -101,7 +112,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _from_environment(
-    environ: Mapping[str, str], service: Service | None, faults: list[str]
+    environ: Mapping[str, str], service: Service | None, faults: list[str], notes: list[str]
 ) -> list[tuple[str, str, str]]:
     """(variable, setting, value) of every variable that is ours or that we honour; our own names come last."""
     found: list[tuple[str, str, str]] = []
@@ -109,10 +120,13 @@ def _from_environment(
     for variable, value in sorted(environ.items()):
         if variable == FILE_VARIABLE:
             continue
-        if variable in FOREIGN:
+        if variable in NAMES:
             # Compose files hand an unset variable on as an empty one.
             if value:
-                found += [(variable, name, converted) for name, converted in resolve(variable, value, service)]
+                reading = read(NAMES[variable], value, service)
+                found += [(variable, name, converted) for name, converted in reading.pairs]
+                faults += [reading.fault] if reading.fault else []
+                notes += [reading.note] if reading.note else []
         elif variable.startswith("ULLAGE_"):
             name = variable.removeprefix("ULLAGE_").lower()
             if name in Settings.model_fields:
@@ -121,9 +135,12 @@ def _from_environment(
                 known = [f"ULLAGE_{field.upper()}" for field in Settings.model_fields]
                 faults.append(_unknown(variable, "in the environment", known))
         elif variable.startswith(PREFIXES):
-            known = [*FOREIGN, *(f"ULLAGE_{field.upper()}" for field in Settings.model_fields)]
+            known = [*NAMES, *(f"ULLAGE_{field.upper()}" for field in Settings.model_fields)]
             faults.append(_unknown(variable, "in the environment", known))
-    named = {name for _, name, _ in ours}
+    named = {name: (variable, value) for variable, name, value in ours}
+    for variable, name, value in found:
+        if name in named and named[name][1] != value:
+            notes.append(f"{variable}={value} gives way to {named[name][0]}={named[name][1]}")
     return [item for item in found if item[1] not in named] + ours
 
 

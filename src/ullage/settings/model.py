@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, model_validator
 
 Service = Literal["vectors", "ranking", "embedding", "llm", "ingest", "rag"]
 SERVICES: tuple[Service, ...] = ("vectors", "ranking", "embedding", "llm", "ingest", "rag")
@@ -40,12 +40,6 @@ class Settings(BaseModel):
     rag_port: int = Field(8081, ge=1, le=65535)
     ingest_port: int = Field(8082, ge=1, le=65535)
     vectors_port: int = Field(19530, ge=1, le=65535)
-    ranking_grpc_port: int | None = Field(None, ge=1, le=65535, description="KServe v2 gRPC; empty: off")
-    embedding_grpc_port: int | None = Field(None, ge=1, le=65535, description="KServe v2 gRPC; empty: off")
-    tls_cert: Folder | None = Field(None, description="PEM certificate chain; with tls_key every server speaks TLS")
-    tls_key: Folder | None = Field(None, description="PEM private key of tls_cert")
-    api_keys: SecretStr = Field(SecretStr(""), description="keys a caller may present, by commas; empty: none")
-    nim_version: Literal["1.8", "1.9", "1.10", "2.0"] = Field("1.10", description="whose status codes to speak")
     ranking_served_name: str = Field("", max_length=128, description="another name the ranking model answers to")
     embedding_served_name: str = Field("", max_length=128, description="another name the embedding model answers to")
 
@@ -111,6 +105,14 @@ class Settings(BaseModel):
         """Settings that are each in range and yet cannot hold together."""
         if self.chunk_overlap >= self.chunk_tokens:
             raise ValueError(f"chunk_overlap={self.chunk_overlap} must be less than chunk_tokens={self.chunk_tokens}")
+        if self.max_batch_tokens and self.max_sequence and self.max_batch_tokens < self.max_sequence:
+            raise ValueError(f"max_batch_tokens={self.max_batch_tokens} holds no row of max_sequence="
+                             f"{self.max_sequence}: raise the one or lower the other")
+        for service in SERVICES:
+            own = self.service_memory(service)
+            if own is not None and self.memory is not None and own > self.memory:
+                raise ValueError(f"{service}_memory={own} is more than memory={int(self.memory)} of the whole stack: "
+                                 "lower it")
         return self
 
     def port(self, service: Service) -> int:

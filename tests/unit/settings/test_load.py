@@ -73,14 +73,6 @@ def test_an_unknown_name_in_the_environment_is_refused_with_the_nearest(environ,
     assert refusal(environ) == f"unknown setting {name} in the environment: did you mean {nearest}?"
 
 
-@pytest.mark.parametrize(
-    "name", ["NIM_DISABLE_TRT", "NIM_FORCE_PYTHON", "NIM_BACKENDS", "NIM_PROFILE_INDEX", "NIM_MAX_BATCH_SIZE",
-             "NIM_MAX_INPUT_LENGTH"],
-)
-def test_the_names_that_were_ignored_in_the_incident_are_refused(name):
-    assert f"unknown setting {name}" in refusal({name: "1"})
-
-
 def test_names_of_others_are_no_business_of_ours():
     assert load(environ={"PATH": "/bin", "NIMBLE": "1", "MY_ULLAGE_X": "1", "APPLE": "1"}).settings == Settings()
 

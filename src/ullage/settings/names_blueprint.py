@@ -1,0 +1,120 @@
+"""Environment of the RAG Blueprint 2.6: RAG server, ingestor and their compose files."""
+
+from __future__ import annotations
+
+from ullage.settings.foreign import TRUE, Name, absent, base_url, flag, holds, only, refused, sets, upper
+
+_INDEX = "ullage chooses the index of its collections itself"
+_REFLECTION = "plays a part only with reflection, which is off"
+_VLM = "plays a part only with a vision model, which is off"
+_SUMMARY = "plays a part only with summaries, which are not made"
+_COMPOSE = "read by compose files alone"
+_UNSENT = "no credentials are sent to the services behind; leave it empty"
+
+VECTORS = (
+    only("APP_VECTORSTORE_NAME", ("milvus",), "vectors are kept in Milvus", "write milvus: it is the only store"),
+    sets("APP_VECTORSTORE_URL", "vectors_uri"),
+    only("APP_VECTORSTORE_SEARCHTYPE", ("hybrid",), "every search is hybrid", "write hybrid: every search is"),
+    only("APP_VECTORSTORE_RANKER_TYPE", ("rrf",), "results are fused by reciprocal rank", "write rrf"),
+    holds("APP_VECTORSTORE_DENSE_WEIGHT", "reciprocal rank fusion has no weights"),
+    holds("APP_VECTORSTORE_SPARSE_WEIGHT", "reciprocal rank fusion has no weights"),
+    holds("APP_VECTORSTORE_INDEXTYPE", _INDEX),
+    absent("APP_VECTORSTORE_ENABLEGPUINDEX", "index on a GPU"),
+    absent("APP_VECTORSTORE_ENABLEGPUSEARCH", "search on a GPU"),
+    *(holds(f"APP_VECTORSTORE_{part}", _INDEX) for part in ("NLIST", "NPROBE", "EF")),
+    *(refused(f"APP_VECTORSTORE_{part}", "no credentials", _UNSENT) for part in (
+        "USERNAME", "PASSWORD", "APIKEY", "APIKEY_ID", "APIKEY_SECRET")),
+    sets("COLLECTION_NAME", "collection"),
+    sets("VECTOR_DB_TOPK", "retrieve_top_k"),
+    holds("VECTORSTORE_GPU_DEVICE_ID", _COMPOSE),
+    holds("ES_REQUEST_TIMEOUT", "no Elasticsearch is used"),
+)
+
+RETRIEVAL = (
+    sets("APP_RETRIEVER_TOPK", "rerank_top_k"),
+    holds("APP_RETRIEVER_SCORETHRESHOLD", "the replaced server reads it and never uses it"),
+    absent("APP_FETCH_FULL_PAGE_CONTEXT", "full-page context"),
+    absent("APP_FETCH_NEIGHBORING_PAGES", "context of neighbouring pages"),
+    sets("ENABLE_RERANKER", "enable_reranker", flag),
+    sets("APP_RANKING_MODELNAME", "ranking_model"),
+    sets("APP_RANKING_SERVERURL", "ranking_url", base_url),
+    only("APP_RANKING_MODELENGINE", ("nvidia-ai-endpoints",), "the same API is spoken", "write nvidia-ai-endpoints"),
+    *(only(name, ("0", "0.0"), "no passage is dropped by its score", "ullage has no score threshold yet; leave it at 0")
+      for name in ("RERANKER_SCORE_THRESHOLD", "RERANKER_CONFIDENCE_THRESHOLD")),
+    sets("APP_EMBEDDINGS_MODELNAME", "embedding_model"),
+    sets("APP_EMBEDDINGS_SERVERURL", "embedding_url", base_url),
+    only("APP_EMBEDDINGS_MODELENGINE", ("nvidia-ai-endpoints",), "the same API is spoken", "write nvidia-ai-endpoints"),
+    holds("APP_EMBEDDINGS_DIMENSIONS", "the width of a vector is read from the embedding model"),
+    absent("ENABLE_FILTER_GENERATOR", "filter generation"),
+    absent("APP_METADATA_ALLOWPARTIALFILTERING", "metadata filter"),
+)
+
+GENERATION = (
+    sets("APP_LLM_MODELNAME", "llm_model"),
+    sets("APP_LLM_SERVERURL", "llm_url", base_url),
+    only("APP_LLM_MODELENGINE", ("nvidia-ai-endpoints",), "the same API is spoken", "write nvidia-ai-endpoints"),
+    sets("LLM_MAX_TOKENS", "llm_max_tokens"),
+    only("LLM_TEMPERATURE", ("0", "0.0", "none"), "answers are greedy", "write 0: answers are greedy"),
+    only("LLM_TOP_P", ("1", "1.0", "none"), "answers are greedy", "write 1.0: answers are greedy"),
+    absent("LLM_ENABLE_THINKING", "reasoning"),
+    absent("LLM_REASONING_BUDGET", "reasoning"),
+    absent("LLM_LOW_EFFORT", "reasoning"),
+    only("FILTER_THINK_TOKENS", TRUE, "reasoning is never shown", "write true"),
+    absent("ENABLE_QUERYREWRITER", "query rewriting"),
+    absent("CONVERSATION_HISTORY", "conversation history"),
+    absent("MULTITURN_RETRIEVER_SIMPLE", "conversation history"),
+    only("ENABLE_CITATIONS", TRUE, "every answer is cited", "write true: every answer is cited"),
+    only("ENABLE_SOURCE_METADATA", TRUE, "citations carry their source", "write true: citations carry their source"),
+    absent("ENABLE_GUARDRAILS", "guardrails"),
+    refused("NEMO_GUARDRAILS_URL", "no guardrails", "ullage asks no guardrails yet; leave it empty"),
+    absent("ENABLE_REFLECTION", "reflection"),
+    *(holds(name, _REFLECTION) for name in (
+        "MAX_REFLECTION_LOOP", "CONTEXT_RELEVANCE_THRESHOLD", "RESPONSE_GROUNDEDNESS_THRESHOLD", "REFLECTION_LLM",
+        "REFLECTION_LLM_SERVERURL")),
+    absent("ENABLE_QUERY_DECOMPOSITION", "query decomposition"),
+    holds("MAX_RECURSION_DEPTH", "plays a part only with query decomposition, which is off"),
+    absent("ENABLE_AGENTIC_RAG", "agentic pipeline"),
+    absent("ENABLE_VLM_INFERENCE", "vision model"),
+    holds("VLM_TO_LLM_FALLBACK", _VLM),
+    *(holds(f"APP_VLM_{part}", _VLM) for part in (
+        "MODELNAME", "SERVERURL", "APIKEY", "TEMPERATURE", "TOP_P", "MAX_TOKENS", "MAX_TOTAL_IMAGES")),
+    refused("PROMPT_CONFIG_FILE", "prompts are built in", "prompts cannot be replaced yet; leave it empty"),
+    *(refused(f"APP_{part}_APIKEY", "no credentials", _UNSENT) for part in ("RANKING", "EMBEDDINGS", "LLM")),
+    holds("NVIDIA_API_KEY", "nothing is asked of the vendor's hosted services"),
+)
+
+INGESTION = (
+    sets("APP_NVINGEST_CHUNKSIZE", "chunk_tokens"),
+    sets("APP_NVINGEST_CHUNKOVERLAP", "chunk_overlap"),
+    only("APP_NVINGEST_ENABLE_PAGED_DOC_SPLIT", TRUE, "chunk sizes hold for every format",
+         "write true: chunk sizes hold for every format"),
+    only("APP_NVINGEST_EXTRACTTEXT", TRUE, "text is always extracted", "write true"),
+    only("APP_NVINGEST_EXTRACTTABLES", TRUE, "tables are always extracted", "write true"),
+    *(absent(f"APP_NVINGEST_EXTRACT{part}", f"extraction of {what}") for part, what in (
+        ("CHARTS", "charts"), ("IMAGES", "images"), ("INFOGRAPHICS", "infographics"),
+        ("PAGEASIMAGE", "pages as images"))),
+    only("APP_NVINGEST_PDFEXTRACTMETHOD", ("pdfium", "none"), "PDFs are read by pdfium", "write pdfium"),
+    *(only(name, ("text",), "everything is embedded as text", "write text: everything is embedded as text")
+      for name in ("STRUCTURED_ELEMENTS_MODALITY", "IMAGE_ELEMENTS_MODALITY",
+                   "APP_NVINGEST_STRUCTURED_ELEMENTS_MODALITY", "APP_NVINGEST_IMAGE_ELEMENTS_MODALITY")),
+    refused("INGESTOR_BACKEND", "one pipeline", "ullage reads documents itself; leave it out"),
+    only("OBJECTSTORE_BACKEND", ("filesystem",), "uploads are kept in state_dir", "write filesystem"),
+    refused("OBJECTSTORE_ENDPOINT", "no object store", "uploads are kept in ULLAGE_STATE_DIR; leave it empty"),
+    refused("OBJECTSTORE_LOCAL_PATH", "one place for state", "set ULLAGE_STATE_DIR: uploads are kept there"),
+    *(holds(name, "tasks are kept in SQLite and survive a restart without Redis") for name in (
+        "ENABLE_REDIS_BACKEND", "REDIS_HOST", "REDIS_PORT", "REDIS_DB")),
+    *(holds(name, _SUMMARY) for name in (
+        "SUMMARY_LLM", "SUMMARY_LLM_SERVERURL", "SUMMARY_LLM_APIKEY", "SUMMARY_LLM_MAX_CHUNK_LENGTH",
+        "SUMMARY_CHUNK_OVERLAP", "SUMMARY_MAX_PARALLELIZATION")),
+    holds("TEMP_DIR", "uploads are streamed into state_dir"),
+)
+
+OPERATION = (
+    sets("LOGLEVEL", "log_level", upper),
+    absent("APP_TRACING_ENABLED", "tracing"),
+    holds("PROMETHEUS_MULTIPROC_DIR", "one process a service keeps its own metrics"),
+    *(holds(name, _COMPOSE) for name in (
+        "LLM_MS_GPU_ID", "LLM_MS_GPU_ID2", "USERID", "MODEL_DIRECTORY", "VITE_API_CHAT_URL", "VITE_API_VDB_URL")),
+)
+
+BLUEPRINT_NAMES: tuple[Name, ...] = (*VECTORS, *RETRIEVAL, *GENERATION, *INGESTION, *OPERATION)
