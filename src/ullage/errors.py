@@ -17,10 +17,10 @@
     ├── Unavailable
     │   ├── Overloaded           admission refused; try again after a stated time
     │   ├── NotReady             still loading, or stopping
-    │   └── DependencyDown       a service behind this one does not answer
+    │   ├── DependencyDown       a service behind this one does not answer
+    │   └── OutOfMemory          an engine ran out of its envelope
     ├── DeadlineExceeded
     ├── Cancelled
-    ├── OutOfMemory              an engine ran out of its envelope
     └── EngineFailed
 
 A message is one line: what was wrong, the value, and what would be right.
@@ -130,8 +130,8 @@ class Cancelled(UllageError):
     pass
 
 
-class OutOfMemory(UllageError):
-    pass
+class OutOfMemory(Unavailable):
+    """An engine has no room for this now; with less beside it, it may."""
 
 
 class EngineFailed(UllageError):

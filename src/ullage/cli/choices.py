@@ -8,6 +8,14 @@ from ullage.errors import SettingsError
 from ullage.settings import SERVICES, Service
 
 
+def one_service(text: str) -> Service:
+    """The one service that `text` names. Raises SettingsError for several."""
+    chosen = chosen_services(text) or ()
+    if len(chosen) != 1:
+        raise SettingsError(f"{text} names {len(chosen)} services: name one")
+    return chosen[0]
+
+
 def chosen_services(text: str | None) -> tuple[Service, ...] | None:
     """`ranking,embedding` as services in their usual order; None when nothing was chosen."""
     if text is None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ullage.cli import ask, bench, demo, ingest, models, plan, serve, settings, status, up
+from ullage.cli import ask, bench, demo, devices, ingest, models, plan, serve, settings, status, up
 from ullage.cli.invocation import Invocation, parse_given
 from ullage.cli.output import print_error
 from ullage.errors import UllageError, outcome
@@ -22,7 +22,7 @@ app = typer.Typer(
     name="ullage", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="A RAG stack whose models are fitted into a stated number of bytes.",
 )
-for group in (up, plan, status, settings, serve, ingest, ask, demo):
+for group in (up, plan, devices, status, settings, serve, ingest, ask, demo):
     group.register(app)
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, cast
 
+import structlog
 import typer
 
-from ullage.cli.choices import chosen_services
+from ullage.cli.choices import one_service
 from ullage.cli.invocation import invocation
 from ullage.errors import SettingsError
 from ullage.settings import Effective, Service
@@ -54,7 +56,7 @@ def serve(
 def _service(text: str, model: str | None) -> Service:
     if text == "vectors":
         raise SettingsError("vectors is Milvus Lite's own server: start it with `ullage up --only vectors`")
-    [service] = chosen_services(text) or ()
+    service = one_service(text)
     if model is not None and service not in MODEL_SERVICES:
         raise SettingsError(f"{service} has no model: leave out --model")
     return service
@@ -62,6 +64,8 @@ def _service(text: str, model: str | None) -> Service:
 
 def run_service(service: Service, effective: Effective) -> None:
     """Claim the port, plan, and serve. Raises what keeps the service from starting."""
+    # Read by the metrics library at its import; a process of ours keeps its own figures.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     from ullage.http.logs import configure_logs
     from ullage.http.run import claim_port, run_server
     from ullage.stack.services import DRAIN_S
@@ -69,6 +73,8 @@ def run_service(service: Service, effective: Effective) -> None:
     signal.signal(signal.SIGTERM, _exit)
     settings = effective.settings
     configure_logs(settings.log_level, settings.log_format, service)
+    for note in effective.notes:
+        structlog.get_logger("ullage.settings").info("foreign name", note=note)
     listener = claim_port(settings.host, settings.port(service))
     run_server(_app(service, effective), listener, drain_s=DRAIN_S)
 
@@ -86,13 +92,9 @@ def _app(service: Service, effective: Effective) -> FastAPI:
 
 
 def _planned(service: Service, effective: Effective) -> ServicePlan:
-    from ullage.devices import detect
-    from ullage.models.resolve import resolve
-    from ullage.plan import plan_service
+    from ullage.stack.place import place_one
 
-    settings = effective.settings
-    card = resolve(settings.model(service) or "", service) if service in ("ranking", "embedding", "llm") else None
-    return plan_service(service, card, settings, detect())[service]
+    return place_one(effective.settings, service)[service]
 
 
 def register(app: typer.Typer) -> None:

@@ -48,6 +48,8 @@ def up(
     plan = place(effective.settings, chosen_services(only))
     require_files(effective.settings, plan)
     console = out()
+    for note in effective.notes:
+        console.print(note, markup=False)
     show_plan(console, plan)
     for service, url in elsewhere(effective.settings).items():
         console.print(f"{service} is not started here: the settings say it runs at {url}")

@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
+from ullage.devices import Gpu
 from ullage.engines.base import Engine, Row
 from ullage.engines.onnx_cpu import OnnxCpuEngine
+from ullage.errors import ModelUnsupported, SettingsError
 from ullage.models.card import Card, Shape
 from ullage.models.export_onnx import export
-from ullage.models.files import locate
+from ullage.models.files import locate, locate_folder
 from ullage.models.tokenize import Tokenizer, Tokens
 from ullage.plan.profile import Ledger, Profile
 
+Progress = Callable[[float], None]
+
 
 def open_encoder(
-    card: Card, profile: Profile, ledger: Ledger, *, cache_dir: Path, threads: int, cap: bool
+    card: Card,
+    profile: Profile,
+    ledger: Ledger,
+    *,
+    cache_dir: Path,
+    threads: int,
+    cap: bool,
+    gpu: Gpu | None = None,
+    gpu_ledger: Ledger | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Tokenizer, Engine]:
-    """Verify the files and build the engine; nothing is loaded yet.
+    """Verify the files and build the engine of the profile's device; nothing is loaded yet.
 
-    `cap` bounds the engine's activations to the ledger, which holds for one engine: a service of its own asks for it.
-    Raises ModelNotFound, ModelCorrupt or ModelUnsupported.
+    A profile on a GPU runs packed on `gpu`, one on the CPU as a graph where the card has one, else packed there too.
+    `cap` holds the engine to the ledger (on a GPU to `gpu_ledger`), which is of one engine: a service of its own asks
+    for it. `progress` is told the share of the weights that is loaded.
+    Raises ModelNotFound, ModelCorrupt, ModelUnsupported or SettingsError.
     """
+    tell = progress or (lambda _: None)
+    if profile.device == "cpu" and "onnx" in card.backends:
+        return _open_graph(card, profile, cache_dir, threads, ledger.activations if cap else None, tell)
+    if "packed" not in card.backends:
+        raise ModelUnsupported(f"{card.name} runs on the CPU only, as {' or '.join(card.backends)}: {profile.id} is "
+                               "not for it")
+    if profile.device == "cuda" and gpu is None:
+        raise SettingsError(f"{profile.id} was planned for {card.name}, but on no GPU")
+    limit = gpu_ledger.total - gpu_ledger.fixed if cap and gpu_ledger is not None else None
+    return _open_packed(card, profile, cache_dir, threads, gpu, limit, tell)
+
+
+def _open_graph(
+    card: Card, profile: Profile, cache_dir: Path, threads: int, arena_bytes: int | None, progress: Progress
+) -> tuple[Tokenizer, Engine]:
     paths = locate(card, cache_dir)
     weights = paths["weights"]
+    progress(0.5)  # found and verified; ONNX Runtime does not tell how far it has read
     model = weights if weights.suffix == ".onnx" else export(weights.parent, cache_dir)
     engine = OnnxCpuEngine(
         model,
@@ -33,10 +66,38 @@ def open_encoder(
         max_sequence=profile.max_sequence,
         max_batch_tokens=profile.max_tokens,
         threads=threads,
-        arena_bytes=ledger.activations if cap else None,
+        arena_bytes=arena_bytes,
         packed_bytes=matrix_bytes(card.shape),
     )
-    return Tokenizer(paths["tokenizer"]), engine
+    return Tokenizer.of(card, paths["tokenizer"]), engine
+
+
+def _open_packed(
+    card: Card,
+    profile: Profile,
+    cache_dir: Path,
+    threads: int,
+    gpu: Gpu | None,
+    limit_bytes: int | None,
+    progress: Progress,
+) -> tuple[Tokenizer, Engine]:
+    if importlib.util.find_spec("torch") is None:
+        raise SettingsError(f"{profile.id} needs the gpu extra: pip install 'ullage[gpu]'")
+    from ullage.engines.cuda_packed.engine import PackedEngine
+
+    folder = locate_folder(card, cache_dir)
+    engine = PackedEngine(
+        card,
+        profile,
+        folder,
+        cache_dir=cache_dir,
+        index=None if profile.device == "cpu" or gpu is None else gpu.index,
+        uuid=gpu.uuid if gpu is not None else "",
+        limit_bytes=limit_bytes,
+        threads=threads,
+        progress=progress,
+    )
+    return Tokenizer.of(card, folder / "tokenizer.json"), engine
 
 
 def row_of(tokens: Tokens) -> Row:

@@ -14,10 +14,11 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from ullage.devices import rss_bytes
 from ullage.errors import UllageError
 from ullage.http.errors import install_error_handlers
+from ullage.http.gate import GateMiddleware
 from ullage.http.health import Health
+from ullage.http.memory import Held, Memory, add_memory_routes
 from ullage.http.metrics import HttpMetrics, gauge
 from ullage.http.middleware import RequestMiddleware
 from ullage.version import __version__
@@ -59,10 +60,11 @@ def build_app(info: ServiceInfo, lifecycle: Lifecycle, *, max_body: int) -> Fast
     """
     health = Health()
     registry = CollectorRegistry()
+    memory = lifecycle.memory if isinstance(lifecycle, Held) else Memory(info.profile, info.ledger)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        starting = asyncio.create_task(_start(app, lifecycle, health))
+        starting = asyncio.create_task(_start(app, info, memory, lifecycle, health))
         yield
         health.stopping()
         starting.cancel()
@@ -73,15 +75,18 @@ def build_app(info: ServiceInfo, lifecycle: Lifecycle, *, max_body: int) -> Fast
     app = FastAPI(title=f"ullage {info.service}", version=__version__, lifespan=lifespan,
                   openapi_url="/v1/openapi.json", docs_url="/v1/docs")
     app.state.health, app.state.registry, app.state.failure, app.state.on_failure = health, registry, None, None
+    if memory.gate is not None:
+        app.add_middleware(GateMiddleware, gate=memory.gate)
     app.add_middleware(RequestMiddleware, max_body=max_body, metrics=HttpMetrics(registry))
     install_error_handlers(app)
     _health_routes(app, health)
     _identity_routes(app, info)
-    _memory_routes(app, info, registry)
+    add_memory_routes(app, memory, registry)
+    _metrics_route(app, registry)
     return app
 
 
-async def _start(app: FastAPI, lifecycle: Lifecycle, health: Health) -> None:
+async def _start(app: FastAPI, info: ServiceInfo, memory: Memory, lifecycle: Lifecycle, health: Health) -> None:
     begun = time.perf_counter()
     try:
         await lifecycle.start(health)
@@ -92,8 +97,10 @@ async def _start(app: FastAPI, lifecycle: Lifecycle, health: Health) -> None:
         if app.state.on_failure is not None:
             app.state.on_failure()
         return
+    # What runs may be smaller than what was planned: a profile that did not load steps down.
+    info.profile, info.ledger = memory.profile, dict(memory.ledger)
     health.set_ready()
-    log.info("ready", seconds=round(time.perf_counter() - begun, 3))
+    log.info("ready", profile=info.profile, seconds=round(time.perf_counter() - begun, 3))
 
 
 def _health_routes(app: FastAPI, health: Health) -> None:
@@ -140,24 +147,8 @@ def _identity_routes(app: FastAPI, info: ServiceInfo) -> None:
         return {"release": __version__, "api": "1.10.0"}
 
 
-def _memory_routes(app: FastAPI, info: ServiceInfo, registry: CollectorRegistry) -> None:
-    peak = 0
-
-    def measured() -> int:
-        nonlocal peak
-        now = rss_bytes()
-        peak = max(peak, now)
-        return now
-
-    gauge(registry, "ullage_memory_planned_bytes", "Predicted resident memory", lambda: info.planned_bytes)
-    gauge(registry, "ullage_memory_resident_bytes", "Measured resident memory", measured)
+def _metrics_route(app: FastAPI, registry: CollectorRegistry) -> None:
     gauge(registry, "ullage_ready", "1 when ready", lambda: float(app.state.health.ready))
-
-    @app.get("/v1/memory", tags=["memory"])
-    async def memory() -> dict[str, object]:
-        now = measured()
-        return {"profile": info.profile, "ledger": info.ledger, "planned_bytes": info.planned_bytes,
-                "resident_bytes": now, "peak_bytes": peak}
 
     @app.get("/v1/metrics", tags=["metrics"])
     async def metrics() -> Response:

@@ -6,6 +6,7 @@ beside the shape the memory plan computes from and the SHA-256 of every file.
 
 from __future__ import annotations
 
+import difflib
 import importlib.resources
 from functools import cache
 from typing import Literal
@@ -14,12 +15,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from ullage.errors import ModelNotFound
+from ullage.models.shape import Family, Parameters, Precision, Shape, parameters, stored_bytes
+
+__all__ = [
+    "Card", "Family", "HubFile", "HubRepository", "Kind", "LocalFile", "ModelFile", "PackageFile", "Precision", "Role",
+    "Rope", "Shape", "catalog", "find_card", "known_cards", "plain_name",
+]  # fmt: skip
 
 Role = Literal["ranking", "embedding", "llm"]
 Kind = Literal["fusion", "cross-encoder", "embedder", "llm"]
-Family = Literal["bert", "roberta", "distilbert", "modernbert", "llama-bidirectional", "qwen3", "decoder"]
-"""What the layers are, hence how many weights a shape has. `roberta` includes XLM-R; `decoder` is any GGUF LLM."""
-Precision = Literal["fp32", "fp16", "bf16", "int8", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_1", "q4_0"]
+
+IMAGE_REGISTRY = "nvcr.io/nim/"
 
 
 class _Frozen(BaseModel):
@@ -46,8 +52,8 @@ class HubRepository(_Frozen):
     """A checkpoint on a model hub, in the layout of transformers. `revision` is a commit, or a branch that the first
     download pins: its hashes are then kept beside the files."""
 
-    repo: str
-    revision: str = "main"
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    revision: str = Field("main", pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")
 
 
 class LocalFile(_Frozen):
@@ -57,7 +63,7 @@ class LocalFile(_Frozen):
 
 
 class ModelFile(_Frozen):
-    """`role` is what the file is to the engine: `weights` or `tokenizer`. `size` is in bytes."""
+    """`role` is what the file is to the engine: `weights` (several when sharded) or `tokenizer`. `size` is in bytes."""
 
     role: Literal["weights", "tokenizer"]
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -65,17 +71,18 @@ class ModelFile(_Frozen):
     source: PackageFile | HubFile | LocalFile
 
 
-class Shape(_Frozen):
-    """What a footprint is computed from. `ffn` and `kv_heads` matter only where the formula asks for them."""
+class Rope(_Frozen):
+    """Rotary positions. `factor`, `low`, `high` and `original` are those of the llama3 scaling, None without one;
+    `local_theta`, `window` and `global_every` are those of a model whose layers mostly attend to a window of tokens."""
 
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    ffn: int
-    vocab: int
-    positions: int
+    theta: float
+    factor: float | None = None
+    low: float | None = None
+    high: float | None = None
+    original: int | None = None
+    local_theta: float | None = None
+    window: int | None = None
+    global_every: int | None = None
 
 
 class Card(_Frozen):
@@ -91,23 +98,37 @@ class Card(_Frozen):
     description: str
     licence: str
     shape: Shape
+    stated_parameters: int | None = Field(
+        None, gt=0, description="as its publisher counts, where the family's formula does not hold"
+    )
     max_sequence: int = Field(gt=0, description="tokens of one row, template included")
+    attention: Literal["bidirectional", "causal"] = "bidirectional"
+    rope: Rope | None = Field(None, description="rotary positions, asserted against config.json at load")
+    norm_epsilon: float | None = Field(None, gt=0, description="of every norm, asserted at load; None: as config.json")
     pooling: Literal["mean", "cls", "none"] = "mean"
     normalize: bool = False
+    dimensions: tuple[int, ...] = Field((), description="sizes an embedding was trained to be cut to, ascending")
     query_prefix: str = Field("", description="put before a query by an embedder")
     passage_prefix: str = Field("", description="put before a passage by an embedder")
     template: str = Field("{passage}", description="how a pair or text becomes one sequence, for single-text models")
     temperature: float = Field(1.0, gt=0, description="logits are divided by it")
+    activation: Literal["identity", "sigmoid"] = Field(
+        "identity", description="what the publisher's own library applies to a logit; our logits are raw"
+    )
     hub: HubRepository | None = None
     files: tuple[ModelFile, ...] = ()
     not_servable: str = Field("", description="why this model cannot be served yet; empty: it can")
 
     @property
     def revision(self) -> str:
-        """Identifies the exact weights: the head of the weight file's SHA-256."""
-        return self.file("weights").sha256[:12]
+        """Identifies the weights: the head of their file's SHA-256, else the hub's revision, else `none`."""
+        weights = [file for file in self.files if file.role == "weights"]
+        if weights:
+            return weights[0].sha256[:12]
+        return self.hub.revision[:12] if self.hub else "none"
 
     def file(self, role: str) -> ModelFile:
+        """The file of a role, the first one where there are several. Raises ModelNotFound."""
         for file in self.files:
             if file.role == role:
                 return file
@@ -117,10 +138,29 @@ class Card(_Frozen):
     def names(self) -> tuple[str, ...]:
         return (self.name, *self.aliases)
 
+    @property
+    def joins_texts(self) -> bool:
+        """Whether query and passage become one text by `template`, before tokens."""
+        return self.role == "ranking" and "{query}" in self.template
+
+    @property
+    def parameters(self) -> Parameters:
+        """Weights by kind; where the publisher's count differs from the formula, the layers carry the difference."""
+        counted = parameters(self.family, self.shape, classifier=self.kind in ("cross-encoder", "llm"))
+        if self.stated_parameters is None:
+            return counted
+        return Parameters(counted.tables, self.stated_parameters - counted.tables - counted.head, counted.head)
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the weights as stored: of the files where they are known, else from shape and precision."""
+        sizes = [file.size for file in self.files if file.role == "weights"]
+        return sum(sizes) if sizes else stored_bytes(self.parameters.total, self.precision)
+
 
 @cache
-def catalog() -> tuple[Card, ...]:
-    """The bundled cards, sorted by role and name."""
+def known_cards() -> tuple[Card, ...]:
+    """Every bundled card, sorted by role and name."""
     folder = importlib.resources.files("ullage.models") / "cards"
     cards = [
         Card.model_validate(yaml.safe_load(entry.read_text(encoding="utf-8")))
@@ -130,10 +170,37 @@ def catalog() -> tuple[Card, ...]:
     return tuple(sorted(cards, key=lambda card: (card.role, card.name)))
 
 
+def catalog() -> tuple[Card, ...]:
+    """The bundled models: those whose files come in packages and are listed by hash."""
+    return tuple(card for card in known_cards() if card.files)
+
+
+def plain_name(name: str) -> str:
+    """A container image as the model it serves: `nvcr.io/nim/nvidia/x:1.8.0` is `nvidia/x`. Other names stay."""
+    shorter = name.removeprefix(IMAGE_REGISTRY)
+    if shorter != name:
+        shorter = shorter.partition("@")[0]
+    return shorter.partition(":")[0]
+
+
 def find_card(name: str, role: Role) -> Card:
-    """The bundled card called `name`. Raises ModelNotFound naming the ones that exist."""
-    for card in catalog():
-        if card.role == role and name in card.names:
-            return card
-    known = ", ".join(card.name for card in catalog() if card.role == role)
-    raise ModelNotFound(f"no {role} model is called {name!r} and no folder has that path: known are {known}")
+    """The bundled card called `name`: in any case, with or without its publisher, or as a container image.
+
+    Raises ModelNotFound naming the near ones, or the role that the model has.
+    """
+    wanted = _key(plain_name(name))
+    found = {card.role: card for card in known_cards() if any(wanted == _key(known) for known in card.names)}
+    if role in found:
+        return found[role]
+    known = [card for card in known_cards() if card.role == role]
+    other = f" ({next(iter(found))} knows one)" if found else ""
+    near = difflib.get_close_matches(wanted, [_key(known) for card in known for known in card.names], n=1, cutoff=0.7)
+    meant = [card.name for card in known if near and near[0] in map(_key, card.names)]
+    hint = f"did you mean {meant[0]}? " if meant else ""
+    raise ModelNotFound(f"no {role} model is called {name!r}{other} and nothing has that path: {hint}"
+                        f"known are {', '.join(card.name for card in known)}")
+
+
+def _key(name: str) -> str:
+    """Case does not tell models apart, and hosted paths write `_` for `.`."""
+    return name.casefold().replace("_", ".")

@@ -1,6 +1,7 @@
 """From a published encoder checkpoint to an ONNX graph in fp32, without the code that trained it.
 
-Served are the BERT family's encoders (BERT, RoBERTa, XLM-RoBERTa, DistilBERT), bare or with a classification head.
+Served are the BERT family's encoders (BERT, RoBERTa, XLM-RoBERTa, DistilBERT, and ModernBERT in `export_modernbert`),
+bare or with a classification head.
 Every config value the numbers depend on is asserted, every tensor's shape is checked, and a tensor of the trunk that
 the graph has no place for is a refusal: a checkpoint is served right or not at all.
 
@@ -15,10 +16,13 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from ullage.errors import ModelUnsupported
-from ullage.models.checkpoint import WEIGHTS, Config, Weights
+from ullage.errors import ModelNotFound, ModelUnsupported
+from ullage.models import export_modernbert
+from ullage.models.card import Family
+from ullage.models.checkpoint import WEIGHTS, Config, Weights, weight_files
+from ullage.models.encoder_config import ACTIVATIONS, EXPORTED, FAMILIES, Encoder, read_encoder
 from ullage.models.files import sha256
 
 if TYPE_CHECKING:
@@ -27,98 +31,8 @@ if TYPE_CHECKING:
 EXPORTER_VERSION = 1
 MODEL_FILE = "model.onnx"
 
-ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
-"""Published name -> the `approximate` attribute of ONNX Gelu."""
-
 MASKED = -1e9
 """Added to the score of a padded key; exp of it is exactly 0 in fp32."""
-
-Family = Literal["bert", "roberta", "distilbert"]
-FAMILIES: dict[str, Family] = {
-    "bert": "bert",
-    "roberta": "roberta",
-    "xlm-roberta": "roberta",
-    "camembert": "roberta",
-    "distilbert": "distilbert",
-}
-CLASS_NAMES: dict[str, str] = {
-    "bert": "Bert",
-    "roberta": "Roberta",
-    "xlm-roberta": "XLMRoberta",
-    "camembert": "Camembert",
-    "distilbert": "DistilBert",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Encoder:
-    """The shape of one encoder, as config.json states it. `labels` is None without a classification head.
-
-    Row `first_position` of the position table belongs to the first token.
-    """
-
-    family: Family
-    hidden: int
-    layers: int
-    heads: int
-    ffn: int
-    vocab: int
-    positions: int
-    token_types: int
-    norm_epsilon: float
-    activation: str
-    padding_id: int
-    labels: int | None
-
-    @property
-    def first_position(self) -> int:
-        return self.padding_id + 1 if self.family == "roberta" else 0
-
-    @property
-    def max_sequence(self) -> int:
-        return self.positions - self.first_position
-
-
-def read_encoder(config: Config) -> Encoder:
-    """Raises ModelUnsupported or ModelCorrupt naming the value that stands in the way."""
-    kind = config.model_type
-    if kind not in FAMILIES:
-        raise ModelUnsupported(f"{config.path} has model_type={kind!r}: served are {', '.join(FAMILIES)}")
-    name = CLASS_NAMES[kind]
-    served = (f"{name}Model", f"{name}ForMaskedLM", f"{name}ForSequenceClassification")
-    if config.architecture not in served:
-        raise ModelUnsupported(f"{config.path} has architecture {config.architecture!r}: "
-                               f"served are {', '.join(served)}")
-    _assert_plain(config)
-    family = FAMILIES[kind]
-    distil = family == "distilbert"
-    encoder = Encoder(
-        family=family,
-        hidden=config.integer("hidden_size", "dim"),
-        layers=config.integer("num_hidden_layers", "n_layers"),
-        heads=config.integer("num_attention_heads", "n_heads"),
-        ffn=config.integer("hidden_dim") if distil else config.integer("intermediate_size"),
-        vocab=config.integer("vocab_size"),
-        positions=config.integer("max_position_embeddings"),
-        token_types=0 if distil else config.integer("type_vocab_size"),
-        norm_epsilon=1e-12 if distil else config.number("layer_norm_eps", 1e-12),
-        activation=config.one_of("activation" if distil else "hidden_act", tuple(ACTIVATIONS), "gelu"),
-        padding_id=config.integer("pad_token_id", at_least=0) if family == "roberta" else 0,
-        labels=config.labels if config.architecture.endswith("ForSequenceClassification") else None,
-    )
-    if encoder.hidden % encoder.heads:
-        raise ModelUnsupported(f"{config.path} has hidden size {encoder.hidden}, not a multiple of "
-                               f"{encoder.heads} heads")
-    return encoder
-
-
-def _assert_plain(config: Config) -> None:
-    """Refuse the options of this family that change the numbers and that the graph does not have."""
-    config.one_of("position_embedding_type", ("absolute",), "absolute")
-    config.one_of("is_decoder", (False,), False)
-    config.one_of("is_encoder_decoder", (False,), False)
-    config.one_of("add_cross_attention", (False,), False)
-    config.one_of("pruned_heads", ({},), {})
 
 
 def export(folder: Path, cache_dir: Path) -> Path:
@@ -128,8 +42,14 @@ def export(folder: Path, cache_dir: Path) -> Path:
     """
     config = Config(folder / "config.json")
     encoder = read_encoder(config)
-    with Weights(folder / WEIGHTS) as weights:
-        target = cache_dir / "exports" / _key(folder) / MODEL_FILE
+    if encoder.family not in EXPORTED:
+        raise ModelUnsupported(f"{config.path} is a {encoder.family} model, of which no ONNX graph is made: it runs on "
+                               "the packed engine")
+    paths = weight_files(folder)
+    if not paths:
+        raise ModelNotFound(f"{folder} has no {WEIGHTS}")
+    with Weights(*paths) as weights:
+        target = cache_dir / "exports" / _key(config, paths) / MODEL_FILE
         if target.is_file():
             return target
         target.parent.parent.mkdir(parents=True, exist_ok=True)
@@ -145,10 +65,11 @@ def export(folder: Path, cache_dir: Path) -> Path:
     return target
 
 
-def _key(folder: Path) -> str:
+def _key(config: Config, paths: tuple[Path, ...]) -> str:
     whole = hashlib.sha256(f"ullage exporter {EXPORTER_VERSION}\n".encode())
-    whole.update(sha256(folder / WEIGHTS).encode())
-    whole.update((folder / "config.json").read_bytes())
+    for path in paths:
+        whole.update(sha256(path).encode())
+    whole.update(config.path.read_bytes())
     return whole.hexdigest()
 
 
@@ -161,20 +82,21 @@ def _write(encoder: Encoder, config: Config, weights: Weights, folder: Path) -> 
         if encoder.labels is None:
             graph.output("last_hidden_state", hidden, ["rows", "tokens", encoder.hidden])
         else:
-            head = _HEADS[encoder.family](graph, encoder, weights, trunk, graph.first_token(hidden))
+            head = _HEADS[encoder.family](graph, encoder, weights, trunk, hidden)
             graph.output("logits", head, ["rows", encoder.labels])
         _assert_all_read(encoder, weights, trunk)
 
 
 def _trunk_prefix(config: Config, weights: Weights) -> str:
     """Heads put the trunk under its own name; bare encoders may have been saved either way."""
-    name = "distilbert." if config.model_type == "distilbert" else FAMILIES[config.model_type] + "."
-    return name if f"{name}embeddings.word_embeddings.weight" in weights else ""
+    family = FAMILIES[config.model_type]
+    name, words = ("model.", "tok_embeddings") if family == "modernbert" else (f"{family}.", "word_embeddings")
+    return name if f"{name}embeddings.{words}.weight" in weights else ""
 
 
 def _assert_all_read(encoder: Encoder, weights: Weights, trunk: str) -> None:
     """A tensor of the trunk left over means a model that is not what its config says."""
-    heads = ("pooler.", "cls.", "lm_head.", "vocab_", "classifier.", "pre_classifier.")
+    heads = ("pooler.", "cls.", "lm_head.", "vocab_", "classifier.", "pre_classifier.", "head.", "decoder.")
     for name in sorted(weights.unread):
         inner = name.removeprefix(trunk)
         if not inner.endswith("position_ids") and not inner.startswith(heads):
@@ -279,17 +201,20 @@ def _norm(graph: OnnxWriter, encoder: Encoder, weights: Weights, name: str, hidd
     return graph.layer_norm(hidden, scale, shift, encoder.norm_epsilon)
 
 
-def _bert_head(graph: OnnxWriter, encoder: Encoder, weights: Weights, trunk: str, first: str) -> str:
+def _bert_head(graph: OnnxWriter, encoder: Encoder, weights: Weights, trunk: str, hidden: str) -> str:
+    first = graph.first_token(hidden)
     pooled = graph.tanh(_linear(graph, weights, f"{trunk}pooler.dense", encoder.hidden, encoder.hidden, first))
     return _linear(graph, weights, "classifier", encoder.hidden, _labels(encoder), pooled)
 
 
-def _roberta_head(graph: OnnxWriter, encoder: Encoder, weights: Weights, _: str, first: str) -> str:
+def _roberta_head(graph: OnnxWriter, encoder: Encoder, weights: Weights, _: str, hidden: str) -> str:
+    first = graph.first_token(hidden)
     pooled = graph.tanh(_linear(graph, weights, "classifier.dense", encoder.hidden, encoder.hidden, first))
     return _linear(graph, weights, "classifier.out_proj", encoder.hidden, _labels(encoder), pooled)
 
 
-def _distilbert_head(graph: OnnxWriter, encoder: Encoder, weights: Weights, _: str, first: str) -> str:
+def _distilbert_head(graph: OnnxWriter, encoder: Encoder, weights: Weights, _: str, hidden: str) -> str:
+    first = graph.first_token(hidden)
     pooled = graph.relu(_linear(graph, weights, "pre_classifier", encoder.hidden, encoder.hidden, first))
     return _linear(graph, weights, "classifier", encoder.hidden, _labels(encoder), pooled)
 
@@ -303,9 +228,11 @@ _TRUNKS: dict[Family, Callable[[OnnxWriter, Encoder, Weights, str], str]] = {
     "bert": _bert_trunk,
     "roberta": _bert_trunk,
     "distilbert": _distilbert_trunk,
+    "modernbert": export_modernbert.trunk,
 }
 _HEADS: dict[Family, Callable[[OnnxWriter, Encoder, Weights, str, str], str]] = {
     "bert": _bert_head,
     "roberta": _roberta_head,
     "distilbert": _distilbert_head,
+    "modernbert": export_modernbert.head,
 }

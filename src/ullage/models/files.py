@@ -9,15 +9,19 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import IO
 
 from ullage.errors import ModelCorrupt, ModelNotFound
 from ullage.models.card import Card, HubFile, LocalFile, ModelFile, PackageFile
+from ullage.models.checkpoint import weight_files
+from ullage.models.hub import disk_fault, locate_hub, missing_files, pull_hub, remove_hub
+from ullage.models.transfer import Progress
 
-Progress = Callable[[str, int, int], None]
-"""Called with (file name, bytes done, bytes in all)."""
+LARGE_BYTES = 64 << 20
+"""Hashing more than this takes noticeable time, so a process does it once for a file that does not change."""
 
 
 def cached_path(file: ModelFile, cache_dir: Path) -> Path:
@@ -31,29 +35,105 @@ def cached_path(file: ModelFile, cache_dir: Path) -> Path:
 
 
 def locate(card: Card, cache_dir: Path) -> dict[str, Path]:
-    """Verified local paths by role. Raises ModelNotFound with the command that fetches, or ModelCorrupt."""
-    return {file.role: _locate(card, file, cache_dir) for file in card.files}
+    """Verified local paths by role; of sharded weights the first. Raises ModelNotFound with the command that fetches,
+    or ModelCorrupt."""
+    if not card.files:
+        folder = locate_hub(card, cache_dir)
+        return {"weights": weight_files(folder)[0], "tokenizer": folder / "tokenizer.json"}
+    found: dict[str, Path] = {}
+    for file in card.files:
+        found.setdefault(file.role, _locate(card, file, cache_dir))
+    return found
+
+
+def locate_folder(card: Card, cache_dir: Path) -> Path:
+    """The verified checkpoint folder, with config.json, of a hub card or of a card read from a folder.
+
+    Raises ModelNotFound, with the command that fetches, or ModelCorrupt.
+    """
+    if not card.files:
+        return locate_hub(card, cache_dir)
+    paths = locate(card, cache_dir)
+    folder = paths.get("tokenizer", paths["weights"]).parent
+    if not (folder / "config.json").is_file():
+        raise ModelNotFound(f"{card.name} comes as single files, not as a checkpoint folder: it runs on "
+                            f"{' and '.join(card.backends)} alone")
+    return folder
+
+
+def missing(card: Card, cache_dir: Path) -> bool:
+    """Whether something of a card is still to be fetched; sizes are compared, hashes are left to `locate`."""
+    if not card.files:
+        return card.hub is None or bool(card.not_servable) or bool(missing_files(card, cache_dir))
+    return any(not _here(file, cache_dir) for file in card.files)
+
+
+def remove(card: Card, cache_dir: Path, others: Iterable[Card]) -> int:
+    """Delete a card's fetched files, except what one of `others` uses too; the bytes that came free.
+
+    Raises ModelNotFound when nothing of it is in the cache.
+    """
+    shared = {file.sha256 for other in others if other.name != card.name for file in other.files}
+    freed = 0 if card.hub is None else remove_hub(card.hub, cache_dir)
+    for file in card.files:
+        path = cached_path(file, cache_dir)
+        if isinstance(file.source, LocalFile) or file.sha256 in shared or not path.is_file():
+            continue
+        freed += path.stat().st_size
+        shutil.rmtree(path.parent)
+    if not freed:
+        raise ModelNotFound(f"nothing that is only {card.name}'s is in {cache_dir}")
+    return freed
 
 
 def pull(card: Card, cache_dir: Path, progress: Progress | None = None) -> dict[str, Path]:
-    """Fetch what is missing, verify, and move into the cache in one step. Raises ModelNotFound or ModelCorrupt."""
+    """Fetch what is missing, verify, and move into the cache in one step.
+
+    Raises ModelNotFound, ModelCorrupt or ModelUnsupported.
+    """
+    if not card.files:
+        pull_hub(card, cache_dir, progress)
+        return locate(card, cache_dir)
     for file in card.files:
         source, target = file.source, cached_path(file, cache_dir)
         if isinstance(source, LocalFile):
             continue
         if target.is_file() and sha256(target) == file.sha256:
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix="pull-") as scratch:
-            fetched = _fetch(source, file.size, Path(scratch), progress)
-            _verify(fetched, file, card.name)
-            fetched.replace(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix="pull-") as scratch:
+                fetched = _fetch(source, file.size, Path(scratch), progress)
+                _verify(fetched, file, card.name)
+                fetched.replace(target)
+        except OSError as error:
+            raise disk_fault(error, cache_dir) from None
     return locate(card, cache_dir)
 
 
 def sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """As `sha256`; a large file is read again only when its size, time or inode has changed."""
+    state = path.stat()
+    if state.st_size < LARGE_BYTES:
+        return sha256(path)
+    return _remembered(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@cache
+def _remembered(path: Path, *_: int) -> str:
+    return sha256(path)
+
+
+def _here(file: ModelFile, cache_dir: Path) -> bool:
+    path = cached_path(file, cache_dir)
+    if path.is_file():
+        return path.stat().st_size == file.size
+    return _installed(file) is not None
 
 
 def _locate(card: Card, file: ModelFile, cache_dir: Path) -> Path:
@@ -77,7 +157,7 @@ def _verify(path: Path, file: ModelFile, name: str) -> None:
     size = path.stat().st_size
     if size != file.size:
         raise ModelCorrupt(f"{path} of {name} has {size} bytes, the card says {file.size}: {remedy}")
-    found = sha256(path)
+    found = sha256_once(path) if local else sha256(path)
     if found != file.sha256:
         raise ModelCorrupt(f"{path} of {name} has SHA-256 {found[:16]}..., the card says {file.sha256[:16]}...: "
                            f"{remedy}")

@@ -9,15 +9,19 @@ from typing import Any, Literal
 import tokenizers
 
 from ullage.errors import ModelCorrupt, ModelNotFound, ModelUnsupported
-from ullage.models.card import Card, LocalFile, ModelFile, Role, Shape
-from ullage.models.checkpoint import WEIGHTS, Config, Weights, read_json
-from ullage.models.export_onnx import FAMILIES, Encoder, read_encoder
-from ullage.models.files import sha256
+from ullage.models.card import Card, LocalFile, ModelFile, Precision, Role, known_cards
+from ullage.models.checkpoint import WEIGHTS, Config, Weights, read_json, weight_files
+from ullage.models.encoder_config import EXPORTED, FAMILIES, Encoder, read_encoder
+from ullage.models.files import sha256_once
 
 ONNX_PLACES = ("onnx/model.onnx", "model.onnx")
 QUANTISED = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QLinearMatMul"}
 PADDED_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 """Model types whose position table begins with the rows of padding."""
+
+LLAMA_TEMPLATE = "question:{query} \n \n passage:{passage}"
+LLAMA_PREFIXES = ("query: ", "passage: ")
+"""What every published model of the bidirectional Llama family was trained with; no file of theirs says it."""
 
 
 def card_from_folder(path: Path, role: Role) -> Card:
@@ -31,32 +35,76 @@ def card_from_folder(path: Path, role: Role) -> Card:
     if not folder.is_dir():
         raise ModelNotFound(f"{path} is not a folder: a model is given as a name or as a folder with config.json")
     if role == "llm":
-        raise ModelUnsupported(f"{path}: a folder can hold a ranking or an embedding model; an LLM is given as a name")
+        raise ModelUnsupported(f"{path}: a folder can hold a ranking or an embedding model; an LLM is given as a name "
+                               "or as the path of a GGUF file")
     config = Config(folder / "config.json")
     weights = _weights(folder, config)
-    encoder = read_encoder(config) if weights.name == WEIGHTS else _encoder_of_graph(config)
+    ready = weights[0].suffix == ".onnx"
+    encoder = _encoder_of_graph(config) if ready else read_encoder(config)
     _assert_role(config, encoder, role)
     tokenizer = _tokenizer(folder, encoder)
-    pooling = _read_pooling(folder) if role == "embedding" else _Pooling("none", False)
-    prefixes = _prefixes(folder) if role == "embedding" else ("", "")
+    known = None if ready else _known(folder, config, encoder, role)
+    pooling = _pooling(folder, encoder, role, known)
+    prefixes = _prefixes(folder, encoder, known) if role == "embedding" else ("", "")
+    exported = ready or encoder.family in EXPORTED
+    limit = min(_max_sequence(folder, encoder), known.max_sequence if known else encoder.max_sequence)
     return Card(
         name=folder.name,
         aliases=tuple(dict.fromkeys((str(path), str(folder)))),
         role=role,
         kind="cross-encoder" if role == "ranking" else "embedder",
         family=encoder.family,
-        backends=("onnx",),
+        backends=("onnx",) if ready else ("onnx", "packed") if exported else ("packed",),
         precision=_precision(weights),
-        description=f"{config.architecture} read from {folder}.",
-        licence="as stated by whoever published the folder",
-        shape=_shape(encoder),
-        max_sequence=_max_sequence(folder, encoder),
+        description=f"{config.architecture} read from {folder}" + (f", known as {known.name}." if known else "."),
+        licence=known.licence if known else "as stated by whoever published the folder",
+        shape=encoder.shape,
+        max_sequence=limit,
+        rope=encoder.rope,
+        norm_epsilon=encoder.norm_epsilon or None,
         pooling=pooling.kind,
         normalize=pooling.normalize,
+        dimensions=known.dimensions if known else (),
         query_prefix=prefixes[0],
         passage_prefix=prefixes[1],
-        files=(_file("weights", weights), _file("tokenizer", tokenizer)),
+        template=_template(encoder, role, known),
+        temperature=encoder.temperature,
+        activation=_activation(config, known),
+        files=(*(_file("weights", part) for part in weights), _file("tokenizer", tokenizer)),
     )
+
+
+def _known(folder: Path, config: Config, encoder: Encoder, role: Role) -> Card | None:
+    """The bundled card of the model in a folder, whose template and prefixes no file of the folder says.
+
+    Role, family and the whole shape must agree. Many BERT models share a shape, so there the folder's name, or the one
+    written in its config, must be the card's too; a bidirectional Llama is told by its shape alone.
+    """
+    called = {folder.name.casefold(), Path(config.text("_name_or_path")).name.casefold()} - {""}
+    for card in known_cards():
+        if card.files or card.not_servable or (card.role, card.family) != (role, encoder.family):
+            continue
+        alike = card.shape == encoder.shape
+        named = any(name.rpartition("/")[2].casefold() in called for name in card.names)
+        if alike and (named or encoder.family == "llama-bidirectional"):
+            return card
+    return None
+
+
+def _template(encoder: Encoder, role: Role, known: Card | None) -> str:
+    if known is not None:
+        return known.template
+    joined = encoder.family == "llama-bidirectional" and role == "ranking"
+    return LLAMA_TEMPLATE if joined else "{passage}"
+
+
+def _activation(config: Config, known: Card | None) -> Literal["identity", "sigmoid"]:
+    """What sentence-transformers applies to a logit: the config's, else the card's, else its default, none with us."""
+    said = str(config.section("sentence_transformers").get("activation_fn")
+               or config.text("sbert_ce_default_activation_function"))
+    if said:
+        return "sigmoid" if said.endswith("Sigmoid") else "identity"
+    return known.activation if known else "identity"
 
 
 def _assert_role(config: Config, encoder: Encoder, role: Role) -> None:
@@ -69,21 +117,8 @@ def _assert_role(config: Config, encoder: Encoder, role: Role) -> None:
         raise ModelUnsupported(f"{config.path} is {config.architecture}: an embedding model has no classification head")
 
 
-def _shape(encoder: Encoder) -> Shape:
-    return Shape(
-        hidden=encoder.hidden,
-        layers=encoder.layers,
-        heads=encoder.heads,
-        kv_heads=encoder.heads,
-        head_dim=encoder.hidden // encoder.heads,
-        ffn=encoder.ffn,
-        vocab=encoder.vocab,
-        positions=encoder.positions,
-    )
-
-
 def _file(role: Literal["weights", "tokenizer"], path: Path) -> ModelFile:
-    return ModelFile(role=role, sha256=sha256(path), size=path.stat().st_size, source=LocalFile(path=str(path)))
+    return ModelFile(role=role, sha256=sha256_once(path), size=path.stat().st_size, source=LocalFile(path=str(path)))
 
 
 def _encoder_of_graph(config: Config) -> Encoder:
@@ -105,34 +140,20 @@ def _encoder_of_graph(config: Config) -> Encoder:
     )
 
 
-def _weights(folder: Path, config: Config) -> Path:
-    """Safetensors of an architecture we export ourselves, else a ready graph."""
-    whole = folder / WEIGHTS
+def _weights(folder: Path, config: Config) -> tuple[Path, ...]:
+    """Safetensors of an architecture we read ourselves, else a ready graph."""
     graphs = [folder / place for place in ONNX_PLACES if (folder / place).is_file()]
-    if graphs and not (whole.is_file() and config.model_type in FAMILIES):
-        return graphs[0]
-    if whole.is_file():
-        with Weights(whole):
-            return whole
-    _refuse_shards(folder)
+    known = config.model_type in FAMILIES
+    parts = () if graphs and not known else weight_files(folder)
+    if graphs and not parts:
+        return (graphs[0],)
+    if parts:
+        with Weights(*parts):
+            return parts
     if list(folder.glob("*.bin")) or list(folder.glob("*.pt")):
         raise ModelUnsupported(f"{folder} holds its weights as a pickle only, which can run code: convert them to "
                                f"{WEIGHTS}")
     raise ModelNotFound(f"{folder} has no {WEIGHTS} and no {' or '.join(ONNX_PLACES)}")
-
-
-def _refuse_shards(folder: Path) -> None:
-    index = folder / f"{WEIGHTS}.index.json"
-    if not index.is_file():
-        return
-    found = read_json(index)
-    parts = found.get("weight_map") if isinstance(found, dict) else None
-    if not isinstance(parts, dict):
-        raise ModelCorrupt(f"{index} has no weight_map")
-    missing = sorted(name for name in set(map(str, parts.values())) if not (folder / name).is_file())
-    if missing:
-        raise ModelNotFound(f"{folder} lacks {len(missing)} of the weight files its index names, first {missing[0]}")
-    raise ModelUnsupported(f"{folder} has its weights in {len(set(parts.values()))} files: save them as one {WEIGHTS}")
 
 
 def _tokenizer(folder: Path, encoder: Encoder) -> Path:
@@ -150,10 +171,16 @@ def _tokenizer(folder: Path, encoder: Encoder) -> Path:
     return path
 
 
-def _precision(weights: Path) -> Literal["fp32", "int8"]:
-    """int8 where the graph quantises activations, so that rows of one run would see each other."""
-    if weights.suffix != ".onnx":
-        return "fp32"
+def _precision(weights: tuple[Path, ...]) -> Precision:
+    """As the weights are stored; of a graph, int8 where it quantises activations, so that rows of one run would see
+    each other."""
+    if weights[0].suffix != ".onnx":
+        with Weights(*weights) as opened:
+            return opened.precision
+    return _graph_precision(weights[0])
+
+
+def _graph_precision(weights: Path) -> Literal["fp32", "int8"]:
     import onnx  # costs 11 MiB, and only a folder with a graph needs it
 
     try:
@@ -183,6 +210,19 @@ def _max_sequence(folder: Path, encoder: Encoder) -> int:
 class _Pooling:
     kind: Literal["mean", "cls", "none"]
     normalize: bool
+
+
+def _pooling(folder: Path, encoder: Encoder, role: Role, known: Card | None) -> _Pooling:
+    """Before a head: what the config says. Of an embedding: what the files say, then the card, then the mean."""
+    if role == "ranking":
+        return _Pooling(encoder.pooling, False)
+    stated = (folder / "modules.json").is_file() or (folder / "1_Pooling").is_dir()
+    if known is not None and not stated:
+        return _Pooling(known.pooling, known.normalize)
+    found = _read_pooling(folder)
+    if encoder.family == "llama-bidirectional" and found.kind != "mean":
+        raise ModelUnsupported(f"{folder} pools by {found.kind}: a bidirectional Llama is served with the mean")
+    return found
 
 
 def _read_pooling(folder: Path) -> _Pooling:
@@ -219,13 +259,18 @@ def _pooling_kind(path: Path) -> Literal["mean", "cls"]:
     raise ModelUnsupported(f"{path} pools by {' and '.join(modes)}: served are mean and cls")
 
 
-def _prefixes(folder: Path) -> tuple[str, str]:
-    """(query, passage) prompts of config_sentence_transformers.json."""
+def _prefixes(folder: Path, encoder: Encoder, known: Card | None) -> tuple[str, str]:
+    """(query, passage): prompts of config_sentence_transformers.json, then the card's, then the family's."""
     path = folder / "config_sentence_transformers.json"
     prompts = _object(path).get("prompts") if path.is_file() else None
-    if not isinstance(prompts, dict):
-        return "", ""
-    return str(prompts.get("query") or ""), str(prompts.get("document") or prompts.get("passage") or "")
+    if isinstance(prompts, dict):
+        query = str(prompts.get("query") or "")
+        passage = str(prompts.get("document") or prompts.get("passage") or "")
+        if query or passage:
+            return query, passage
+    if known is not None:
+        return known.query_prefix, known.passage_prefix
+    return LLAMA_PREFIXES if encoder.family == "llama-bidirectional" else ("", "")
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -116,6 +116,18 @@ class OnnxWriter:
         """`weight` [in, out], `bias` [out]."""
         return self.add(self.node("MatMul", value, self.constant(weight)), self.constant(bias))
 
+    def multiply(self, value: str, weight: npt.NDArray[np.float32]) -> str:
+        """`weight` [in, out], without a bias."""
+        return self.node("MatMul", value, self.constant(weight))
+
+    def scale(self, left: str, right: str) -> str:
+        """Number by number."""
+        return self.node("Mul", left, right)
+
+    def swap(self, value: str) -> str:
+        """[rows, heads, tokens, head_dim] with its last two axes exchanged."""
+        return self.node("Transpose", value, perm=[0, 1, 3, 2])
+
     def layer_norm(
         self, value: str, scale: npt.NDArray[np.float32], shift: npt.NDArray[np.float32], epsilon: float
     ) -> str:
@@ -155,3 +167,36 @@ class OnnxWriter:
     def first_token(self, hidden: str) -> str:
         """[rows, hidden]."""
         return self.node("Gather", hidden, self.constant(np.int64(0)), axis=1)
+
+    def mean_over(self, hidden: str, mask: str) -> str:
+        """The mean of the tokens that `mask` keeps: [rows, hidden]."""
+        kept = self.node("Cast", self.node("Unsqueeze", mask, self.integers(2)), to=TensorProto.FLOAT)
+        total = self.node("ReduceSum", self.scale(hidden, kept), self.integers(1), keepdims=0)
+        return self.node("Div", total, self.node("ReduceSum", kept, self.integers(1), keepdims=0))
+
+    def rotations(self, ids: str, frequencies: npt.NDArray[np.float32]) -> tuple[str, str]:
+        """Cosine and sine of each token's position times each frequency, twice over: [tokens, 2 * frequencies]."""
+        places = self.node("Unsqueeze", self.node("Cast", self._places(ids), to=TensorProto.FLOAT), self.integers(1))
+        angles = self.scale(places, self.constant(frequencies))
+        twice = self.node("Concat", angles, angles, axis=-1)
+        return self.node("Cos", twice), self.node("Sin", twice)
+
+    def rotate(self, value: str, cosine: str, sine: str, head_dim: int) -> str:
+        """`value` [rows, heads, tokens, head_dim], its halves taken as the two axes of a plane, turned."""
+        half = head_dim // 2
+        first = self.node("Slice", value, self.integers(0), self.integers(half), self.integers(3))
+        second = self.node("Slice", value, self.integers(half), self.integers(head_dim), self.integers(3))
+        turned = self.node("Concat", self.node("Neg", second), first, axis=-1)
+        return self.add(self.scale(value, cosine), self.scale(turned, sine))
+
+    def distance_bias(self, ids: str, reach: int, masked: float) -> str:
+        """`masked` where query and key are more than `reach` tokens apart, else 0: [tokens, tokens]."""
+        places = self._places(ids)
+        apart = self.node("Abs", self.node("Sub", self.node("Unsqueeze", places, self.integers(1)), places))
+        far = self.node("Greater", apart, self.constant(np.int64(reach)))
+        return self.node("Where", far, self.scalar(masked), self.scalar(0.0))
+
+    def _places(self, ids: str) -> str:
+        """0 to tokens - 1, [tokens] int64."""
+        tokens = self.node("Squeeze", self.node("Shape", ids, start=1, end=2), self.integers(0))
+        return self.node("Range", self.constant(np.int64(0)), tokens, self.constant(np.int64(1)))

@@ -8,7 +8,7 @@ are touched, weights, arenas and activations. Every constant was measured with t
 from __future__ import annotations
 
 from ullage.models.card import Card
-from ullage.plan.packed import layer_weights, table_weights
+from ullage.models.shape import parameters
 from ullage.plan.profile import Ledger, Profile
 from ullage.settings import Service
 
@@ -44,10 +44,13 @@ def encoder_ledger(card: Card, profile: Profile) -> Ledger:
     linear = 2 * rows_at_once * (shape.ffn + 4 * shape.hidden) * 4
     fusion = card.kind == "fusion"
     vectors = profile.max_tokens * shape.hidden * 4 if fusion else 0
+    weights = _expanded_bytes(card)
+    activations = int(attention + linear + vectors)
     return Ledger(
         fixed=SERVER_BYTES + (FUSION_BYTES if fusion else 0),
-        weights=_expanded_bytes(card),
-        activations=int(attention + linear + vectors),
+        weights=weights,
+        # Expanding int8 to fp32 at load takes the room twice, whatever the lengths.
+        activations=max(activations, weights) if stored_int8 else activations,
         slack=SLACK_BYTES,
     )
 
@@ -56,7 +59,7 @@ def _expanded_bytes(card: Card) -> int:
     """Weights as fp32, as ONNX Runtime computes with them."""
     if card.files and card.precision in STORED_BYTES:
         return card.file("weights").size * 4 // STORED_BYTES[card.precision]
-    return (layer_weights(card) + table_weights(card)) * 4
+    return parameters(card.family, card.shape, classifier=card.role == "ranking").total * 4
 
 
 def plain_ledger(service: Service) -> Ledger:

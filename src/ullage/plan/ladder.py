@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ullage.devices import Gpu, Machine
 from ullage.errors import ModelUnsupported, SettingsError
@@ -18,6 +18,16 @@ from ullage.plan.llama import llama_ledger
 from ullage.plan.packed import packed_cpu_ledger, packed_gpu_ledger, packed_host_ledger
 from ullage.plan.profile import Ledger, Profile
 from ullage.settings import Service, Settings
+
+NO_PACKED = "the packed engine (PyTorch) for GPUs is not installed"
+PASSAGES = 512
+"""Passages of one ranking request, as the contract allows."""
+
+TOKEN_BODY_BYTES = 4.5
+"""Bytes of a request body for one token of English."""
+
+BODY_COPIES = 12
+"""Memory that a byte of a body takes until the answer; measured in serve/encoder.py."""
 
 CPU_TOKENS = (8192, 4096, 2048, 1024, 512, 256, 128)
 GPU_TOKENS = (16384, 8192, 4096, 2048, 1024, 512, 256, 128)
@@ -57,10 +67,12 @@ def ladder(service: Service, card: Card, settings: Settings, machine: Machine) -
     Raises SettingsError when a limit, a device or a pinned profile leaves none, ModelUnsupported for a model that
     cannot be served.
     """
+    if card.not_servable:
+        raise ModelUnsupported(f"{card.name} cannot be served: {card.not_servable}")
     if card.role == "llm":
         rungs = [Rung(profile, llama_ledger(card, profile)) for profile in _contexts(card, settings)]
-    elif card.not_servable:
-        raise ModelUnsupported(f"{card.name} cannot be served: {card.not_servable}")
+    elif not any(backend in machine.runtimes for backend in card.backends):
+        raise ModelUnsupported(f"{card.name} cannot be served here: {NO_PACKED}")
     else:
         rungs = _without_idle_steps(list(_encoder_rungs(service, card, settings, machine)))
     pinned = settings.profile(service)
@@ -104,24 +116,29 @@ def _encoder_rungs(service: Service, card: Card, settings: Settings, machine: Ma
                 for gpu in gpus:
                     if level < len(formats[gpu.index]):
                         precision = formats[gpu.index][level]
-                        yield _gpu_rung(card, gpu, Profile("cuda", precision, tokens, sequence, settings.instances,
-                                                           table_on_host))
+                        profile = Profile("cuda", precision, tokens, sequence, settings.instances, table_on_host)
+                        yield _gpu_rung(card, gpu, profile, settings)
     if not gpus or (settings.allow_cpu and settings.device(service) == "auto"):
-        yield from _cpu_rungs(card, settings, sequence)
+        precisions = _cpu_precisions(card, settings)
+        if not gpus and not precisions:
+            offered = "int8" if card.precision == "int8" else "fp32" if "onnx" in card.backends else "fp32 or bf16"
+            raise SettingsError(f"precision={settings.precision}: on the CPU {card.name} runs in {offered}; "
+                                "leave it at auto")
+        yield from _cpu_rungs(card, settings, sequence, precisions)
 
 
-def _gpu_rung(card: Card, gpu: Gpu, profile: Profile) -> Rung:
+def _gpu_rung(card: Card, gpu: Gpu, profile: Profile, settings: Settings) -> Rung:
     copies = profile.instances
-    return Rung(profile, _times(packed_host_ledger(card, profile), copies), gpu,
-                _times(packed_gpu_ledger(card, profile), copies))
+    host = _times(packed_host_ledger(card, profile), copies)
+    return Rung(profile, _with_requests(host, profile, settings), gpu, _times(packed_gpu_ledger(card, profile), copies))
 
 
-def _cpu_rungs(card: Card, settings: Settings, sequence: int) -> Iterator[Rung]:
-    for precision in _cpu_precisions(card, settings):
+def _cpu_rungs(card: Card, settings: Settings, sequence: int, precisions: list[str]) -> Iterator[Rung]:
+    for precision in precisions:
         for tokens in _tokens(CPU_TOKENS, sequence, settings):
             profile = Profile("cpu", precision, tokens, sequence, settings.instances)
             ledger = encoder_ledger(card, profile) if "onnx" in card.backends else packed_cpu_ledger(card, profile)
-            yield Rung(profile, _times(ledger, profile.instances))
+            yield Rung(profile, _with_requests(_times(ledger, profile.instances), profile, settings))
 
 
 def _sequence(card: Card, settings: Settings) -> int:
@@ -150,6 +167,10 @@ def _gpus(service: Service, card: Card, settings: Settings, machine: Machine) ->
     if "packed" not in card.backends:
         if wanted != "auto":
             raise SettingsError(f"{service}_device={wanted}: {card.name} runs on the CPU only; set it to cpu or auto")
+        return []
+    if "packed" not in machine.runtimes:
+        if wanted != "auto":
+            raise SettingsError(f"{service}_device={wanted}: {NO_PACKED}; set it to cpu or auto")
         return []
     gpus = sorted(machine.gpus, key=lambda gpu: (-gpu.free_bytes, gpu.index))
     if wanted in ("auto", "cuda"):
@@ -180,17 +201,12 @@ def _describe(gpu: Gpu) -> str:
 
 
 def _cpu_precisions(card: Card, settings: Settings) -> list[str]:
+    """What the CPU computes this model in, best first; none when another precision was asked for."""
     if "onnx" in card.backends:
-        stored = "int8" if card.precision == "int8" else "fp32"
-        if settings.precision not in ("auto", stored):
-            raise SettingsError(f"precision={settings.precision}: {card.name} runs in {stored} on the CPU; "
-                                "leave it at auto")
-        return [stored]
-    if settings.precision not in ("auto", "fp32", "bf16"):
-        raise SettingsError(f"precision={settings.precision}: the CPU takes fp32 or bf16 of {card.name}")
-    if settings.precision != "auto":
-        return [settings.precision]
-    return ["fp32", "bf16"] if settings.allow_lower_precision else ["fp32"]
+        offered = ["int8" if card.precision == "int8" else "fp32"]
+    else:
+        offered = ["fp32", "bf16"] if settings.allow_lower_precision or settings.precision == "bf16" else ["fp32"]
+    return [name for name in offered if settings.precision in ("auto", name)]
 
 
 def _times(ledger: Ledger, instances: int) -> Ledger:
@@ -198,6 +214,12 @@ def _times(ledger: Ledger, instances: int) -> Ledger:
     if instances == 1:
         return ledger
     return Ledger(ledger.fixed, ledger.weights * instances, ledger.activations * instances, ledger.slack)
+
+
+def _with_requests(ledger: Ledger, profile: Profile, settings: Settings) -> Ledger:
+    """Room on the host for one whole request of the contract's size, and for the score cache."""
+    request = int(PASSAGES * profile.max_sequence * TOKEN_BODY_BYTES * BODY_COPIES)
+    return replace(ledger, slack=max(ledger.slack, request) + int(settings.score_cache))
 
 
 def _without_idle_steps(rungs: list[Rung]) -> list[Rung]:

@@ -50,7 +50,7 @@ def llama_envelope(
 def llama_ledger(card: Card, profile: Profile) -> Ledger:
     """The envelope of a card's profile, in the parts every ledger has."""
     parts = llama_envelope(
-        card.shape, card.file("weights").size, profile.max_sequence, parallel=profile.max_tokens // profile.max_sequence
+        card.shape, card.weights_bytes, profile.max_sequence, parallel=profile.max_tokens // profile.max_sequence
     )
     return Ledger(
         fixed=parts["serving"] + parts["vocabulary"],

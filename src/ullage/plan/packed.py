@@ -1,74 +1,119 @@
 """Predicted memory of an encoder on the packed PyTorch engine: on a GPU, and of the process on the host.
 
-The formula comes from the shape; the constants were measured on a whole device (`mem_get_info`), so that the CUDA
-context and the workspaces of the libraries count.
+Weights and the workspace are formulas of the shape, and the engine takes its memory by the same ones. The constants
+were measured on a whole device (`ullage bench gpu-memory`), so that the CUDA context and the libraries count.
 """
 
 from __future__ import annotations
 
-from ullage.models.card import Card, Shape
+from ullage.models.card import Card
+from ullage.models.shape import Family, Parameters, Shape
 from ullage.plan.profile import Ledger, Profile
 
 MIB = 1 << 20
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1}
+KEPT = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 2}
+"""Bytes of an activation."""
 
 CONTEXT_BYTES = 560 * MIB
-"""CUDA context, cuBLAS workspace and loaded kernels."""
+"""CUDA context and the kernels that were loaded into it."""
+
+LIBRARY_BYTES = 34 * MIB
+"""Workspace of the matrix library (32 MiB on Hopper), and what the captured graphs hold."""
 
 HOST_BYTES = 1400 * MIB
 """Python with PyTorch, its CUDA libraries as far as they are touched, and the server."""
 
-CHUNK_TOKENS = 4096
-"""The feed-forward part runs over this many tokens at a time."""
+HOST_CPU_BYTES = 500 * MIB
+"""The same without CUDA."""
 
-GATED = ("llama-bidirectional", "modernbert", "qwen3")
+CHUNK_TOKENS = 2048
+"""Token-wise work runs over this many tokens at a time, so that its memory does not grow with the batch."""
+
+STEP_TOKENS = 128
+"""On a GPU the tokens of a batch are rounded up to a multiple of this."""
+
+TILE_TOKENS = 128
+"""Queries of one attention tile."""
+
+MAX_ROWS = 1024
+"""Rows of one forward; more run as several."""
+
+GATED: tuple[Family, ...] = ("llama-bidirectional", "modernbert", "qwen3")
+
+
+def workspace(shape: Shape, family: Family, precision: str, max_tokens: int, max_sequence: int) -> dict[str, int]:
+    """Bytes of each part of what a forward of the largest batch writes into.
+
+    `residual` is the stream of hidden states. `shared` holds queries, keys and values of all tokens, then the inner
+    layer of one chunk of tokens, then the sums of pooling. `operand` and `room` are inputs and outputs of one chunk.
+    """
+    size = KEPT[precision]
+    tokens = -(-max_tokens // STEP_TOKENS) * STEP_TOKENS
+    chunk = min(CHUNK_TOKENS, tokens)
+    rows = most_rows(tokens)
+    tiles = tokens // TILE_TOKENS + rows
+    wide = shape.head_dim * (shape.heads + 2 * shape.kv_heads)
+    attended = max(shape.hidden, shape.head_dim * shape.heads)
+    inner = chunk * shape.ffn * (2 * size if family in GATED else size)
+    activated = chunk * (shape.ffn * BYTES[precision] + 4)
+    return {
+        "residual": tokens * shape.hidden * size,
+        "shared": max(tokens * wide * size, inner + activated, tiles * shape.hidden * 4),
+        "operand": chunk * (attended * BYTES[precision] + 4),
+        "room": chunk * shape.hidden * size if precision == "fp8" else 0,
+        "pooled": 2 * rows * shape.hidden * 4,
+        "numbers": (3 * tokens + 3 * tiles + 3 * rows) * 4,
+        "turns": 2 * max_sequence * shape.head_dim * 4,
+    }
+
+
+def most_rows(tokens: int) -> int:
+    """Rows of a forward of that many tokens: a power of two, as the matrices of a head come in few shapes."""
+    return min(MAX_ROWS, 1 << (tokens - 1).bit_length())
+
+
+def weight_bytes(counted: Parameters, precision: str, *, host_embedding: bool) -> int:
+    """Bytes on the device. In FP8 the matrices of the layers have one byte a weight and the tables int8; what follows
+    the last layer is fp32. Scales and the norms' fp32 add less than one per cent and are counted as that."""
+    table = 0 if host_embedding else counted.tables * BYTES[precision]
+    return table + counted.layers * BYTES[precision] + counted.layers // 2048 * 4 + counted.head * 4
 
 
 def layer_weights(card: Card) -> int:
-    """Parameters of all layers: attention and feed-forward matrices; norms and biases are less than one per mille."""
-    shape = card.shape
-    attention = shape.hidden * shape.head_dim * (2 * shape.heads + 2 * shape.kv_heads)
-    feed_forward = (3 if card.family in GATED else 2) * shape.hidden * shape.ffn
-    return shape.layers * (attention + feed_forward)
+    """Parameters of all layers."""
+    return card.parameters.layers
 
 
 def table_weights(card: Card) -> int:
-    """Parameters of the embedding tables: words, and learned positions where the family has them."""
-    learned = card.family in ("bert", "roberta", "distilbert")
-    return card.shape.hidden * (card.shape.vocab + (card.shape.positions if learned else 0))
+    """Parameters of the embedding tables: words, and positions and types where the family has them."""
+    return card.parameters.tables
 
 
 def packed_gpu_ledger(card: Card, profile: Profile) -> Ledger:
     """Bytes on the GPU, device-wide, for one engine."""
-    kept = "bf16" if profile.precision == "fp8" else profile.precision
-    table = 0 if profile.host_embedding else table_weights(card) * BYTES[kept]
     return Ledger(
         fixed=CONTEXT_BYTES,
-        weights=layer_weights(card) * BYTES[profile.precision] + table,
-        activations=_activations(card.shape, profile, BYTES[kept]),
+        weights=weight_bytes(card.parameters, profile.precision, host_embedding=profile.host_embedding),
+        activations=sum(_workspace(card, profile).values()),
+        slack=LIBRARY_BYTES,
     )
 
 
 def packed_host_ledger(card: Card, profile: Profile) -> Ledger:
     """Resident bytes of the process that drives the GPU. Pinned tables count."""
-    kept = "bf16" if profile.precision == "fp8" else profile.precision
-    table = table_weights(card) * BYTES[kept] if profile.host_embedding else 0
+    table = card.parameters.tables * KEPT[profile.precision] if profile.host_embedding else 0
     return Ledger(fixed=HOST_BYTES, weights=table)
 
 
 def packed_cpu_ledger(card: Card, profile: Profile) -> Ledger:
     """Resident bytes of the process when the same code runs on the CPU."""
-    size = BYTES[profile.precision]
     return Ledger(
-        fixed=HOST_BYTES // 2,
-        weights=(layer_weights(card) + table_weights(card)) * size,
-        activations=_activations(card.shape, profile, size),
+        fixed=HOST_CPU_BYTES,
+        weights=weight_bytes(card.parameters, profile.precision, host_embedding=False),
+        activations=sum(_workspace(card, profile).values()),
     )
 
 
-def _activations(shape: Shape, profile: Profile, size: int) -> int:
-    """What a full batch holds at once: the residual stream, queries, keys, values and their output; one FFN chunk."""
-    wide = shape.head_dim * (2 * shape.heads + 2 * shape.kv_heads)
-    rows = profile.max_tokens * (3 * shape.hidden + wide) * size
-    chunk = min(CHUNK_TOKENS, profile.max_tokens) * 3 * shape.ffn * size
-    return rows + chunk
+def _workspace(card: Card, profile: Profile) -> dict[str, int]:
+    return workspace(card.shape, card.family, profile.precision, profile.max_tokens, profile.max_sequence)

@@ -10,7 +10,7 @@ from ullage.errors import DoesNotFit
 from ullage.models.card import Card
 from ullage.plan.budget import Budget, budget
 from ullage.plan.footprint import plain_ledger
-from ullage.plan.ladder import Rung, ladder
+from ullage.plan.ladder import NO_PACKED, Rung, ladder
 from ullage.plan.profile import Ledger, Profile, mebibytes, sum_text
 from ullage.settings import Service, Settings
 
@@ -56,6 +56,7 @@ class Plan:
     budget_source: str
     machine: Machine
     budget: Budget
+    notes: tuple[str, ...] = ()
 
     @property
     def total_bytes(self) -> int:
@@ -99,7 +100,14 @@ def _choose(
         raise _refusal(allowed, limits)
     planned = tuple(_planned(service, cards.get(service), rungs[service], allowed[service], chosen, settings, limits)
                     for service in services)
-    return Plan(planned, limits.host.size, limits.host.source, machine, limits)
+    return Plan(planned, limits.host.size, limits.host.source, machine, limits, _notes(cards, machine))
+
+
+def _notes(cards: Mapping[Service, Card], machine: Machine) -> tuple[str, ...]:
+    """What was found on the machine and is not used."""
+    unused = [f"cuda:{gpu.index} {gpu.name} is not used: {NO_PACKED}" for gpu in machine.gpus
+              if cards and "packed" not in machine.runtimes]
+    return (*machine.notes, *unused)
 
 
 def _rungs(service: Service, card: Card | None, settings: Settings, machine: Machine) -> list[_Step]:

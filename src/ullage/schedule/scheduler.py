@@ -1,250 +1,264 @@
-"""Lay the rows of many requests into batches bounded in tokens, and run them one batch at a time.
+"""Lay the rows of many requests into batches bounded in tokens, and run them on one or several engines.
 
-A request is admitted as a whole or refused at once. Requests in flight take turns, a row each, so a call of 512
+A request is admitted as a whole or refused at once. Requests in flight share compute by tokens, so a call of 512
 rows does not starve a call of five. A caller that is cancelled stops costing compute before the next batch.
-A batch that the engine has no memory for is run as two, and batches are smaller from then on.
+A batch that an engine has no memory for is run as two, and batches are smaller until memory comes back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
 
-from ullage.engines.base import Batch, Engine, Float32, Row
-from ullage.errors import EngineFailed, NotReady, OutOfMemory, Overloaded, TooLong, UllageError
+import structlog
 
-T = TypeVar("T")
-R = TypeVar("R")
-Reduce = Callable[[int, Float32, Float32 | None], T]
-"""From (row index in the request, output [width], token vectors [n, hidden] or None) to what the caller keeps.
+from ullage.engines.base import Engine, Row, Usage
+from ullage.errors import NotReady, Overloaded, TooLong
+from ullage.schedule.cache import ScoreCache, row_key
+from ullage.schedule.counters import Counters
+from ullage.schedule.device import Device
+from ullage.schedule.request import Item, Reduce, Request, T, Times
+from ullage.schedule.worker import Turns, Work, Worker
 
-Called in the engine's thread; the token vectors are a view and must not outlive the call.
-"""
+log = structlog.get_logger("ullage.schedule")
 
+RESERVED_SHARE, SMALL_SHARE = 8, 64
+"""One part in eight of the queue, beyond it, is for requests of less than one part in 64: a request that fills the
+queue does not shut them out, and they do not keep it out."""
 
-@dataclass(slots=True)
-class Counters:
-    """What the metrics show; all monotonic but the two gauges."""
-
-    batches: int = 0
-    rows: int = 0
-    tokens: int = 0
-    refused: int = 0
-    failures: int = 0
-    splits: int = 0
-    compute_s: float = 0.0
-    queued_tokens: int = 0
-    running_tokens: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Request(Generic[T]):
-    rows: Sequence[Row]
-    reduce: Reduce[T]
-    done: asyncio.Future[None]
-    results: list[Any]
-    waiting: deque[int] = field(default_factory=deque)
-    unfinished: int = 0
-
-    def fail(self, error: Exception) -> None:
-        """Tell the waiter, once, and in the terms of errors.py."""
-        if not self.done.done():
-            known = isinstance(error, UllageError)
-            self.done.set_exception(error if known else EngineFailed(f"{type(error).__name__}: {error}"))
-
-
-_Taken = list[tuple[_Request[Any], int]]
-"""(request, index of its row), in batch order."""
+LARGE_PRICE = 4
+"""Small requests get four times the tokens of a large one beside them: who asks for little waits little, and a large
+request keeps a fifth beside a saturating stream of small ones."""
 
 
 class Scheduler:
-    """One engine, one worker thread.
+    """One queue before one or several engines of the same model, one worker thread each.
 
-    `max_batch_tokens` bounds a batch, `max_row_tokens` a row, `queue_tokens` everything admitted and not yet done.
+    `max_batch_tokens` and `max_batch_rows` bound a batch, `max_row_tokens` a row, `queue_tokens` and `queue_requests`
+    everything admitted and not yet done; one request alone may be larger, and small ones find a reserve. With `turn_s`
+    a batch takes about that long at the measured rate, so that nobody waits long for the next. A batch waits up to
+    `batch_wait_s` to fill. `on_fit` hears why no engine can take one longest row, and "" when one can again; `unfit`
+    keeps what it heard last.
     """
 
     def __init__(
-        self, engine: Engine, *, max_batch_tokens: int, max_row_tokens: int | None = None, queue_tokens: int = 1 << 18
+        self,
+        engines: Engine | Sequence[Engine],
+        *,
+        max_batch_tokens: int,
+        max_row_tokens: int | None = None,
+        max_batch_rows: int | None = None,
+        queue_tokens: int = 1 << 18,
+        queue_requests: int = 1024,
+        turn_s: float | None = None,
+        batch_wait_s: float = 0.0,
+        cache_bytes: int = 0,
+        on_fit: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._engine = engine
-        self._max_batch_tokens = max_batch_tokens
+        found: Sequence[Engine] = engines if isinstance(engines, Sequence) else [engines]
         self._max_row_tokens = min(max_row_tokens or max_batch_tokens, max_batch_tokens)
         self._queue_tokens = max(queue_tokens, max_batch_tokens)
-        self._requests: deque[_Request[Any]] = deque()
-        self._arrived = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._task: asyncio.Task[None] | None = None
-        self._closing = False
-        self.counters = Counters()
+        self._queue_requests = queue_requests
+        self._on_fit = on_fit
+        self.devices = [
+            Device(engine, str(index), max_batch_tokens=max_batch_tokens, max_row_tokens=self._max_row_tokens)
+            for index, engine in enumerate(found)
+        ]
+        self.cache = ScoreCache(cache_bytes)
+        self.unfit = ""
+        self._work = Work(self.devices, self.cache, Turns(turn_s, batch_wait_s, max_batch_rows), self._tell)
+        self._work.idle.set()
+        self._queue = self._work.queue
+        self._tasks: list[asyncio.Task[None]] = []
+        self._order = 0
+        self._held = ""
+        self._small_tokens = 0
+
+    @property
+    def counters(self) -> Counters:
+        counted = self._work.counters
+        counted.queued_tokens = self._queue.queued_tokens
+        counted.running_tokens = sum(device.running_tokens for device in self.devices)
+        counted.expired = self._queue.expired
+        return counted
+
+    @property
+    def batch_tokens_cap(self) -> int:
+        """The largest batch that any engine is given now, in tokens."""
+        return max(device.cap.tokens for device in self.devices)
+
+    @property
+    def batch_tokens_planned(self) -> int:
+        return max(device.cap.planned for device in self.devices)
 
     async def start(self) -> None:
-        """Load the engine in its own thread, then begin to serve. Raises what `Engine.load` raises."""
-        await self._in_thread(self._engine.load)
-        self._task = asyncio.create_task(self._serve(), name="scheduler")
+        """Load the engines, each in its own thread, then begin to serve. Raises what `Engine.load` raises."""
+        for device in self.devices:
+            await device.load()
+        self._tasks = [asyncio.create_task(Worker(self._work, device).serve(), name=f"engine-{device.name}")
+                       for device in self.devices]
+
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A worker ends when it is cancelled or its engine is lost; anything else must not pass in silence."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("a worker ended", exc_info=error)
+            self._on_fit(f"the scheduler failed: {type(error).__name__}: {error}")
 
     async def close(self) -> None:
-        """Finish what was admitted, refuse the rest, give the engine's memory back. Idempotent."""
-        if self._closing:
+        """Finish what was admitted, refuse the rest, give the engines' memory back. Idempotent."""
+        if self._work.closing:
             return
-        self._closing = True
-        if self._task is not None:
-            await self._idle.wait()
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
-        await self._in_thread(self._engine.close)
-        self._thread.shutdown(wait=True)
+        self._work.closing = True
+        if self._tasks:
+            self._work.arrived.set()
+            await self._work.idle.wait()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for device in self.devices:
+            await device.close()
 
-    async def submit(self, rows: Sequence[Row], reduce: Reduce[T]) -> list[T]:
+    async def usage(self) -> list[Usage]:
+        """What the engines hold on their devices, as far as they can tell. Waits for the batches under way."""
+        found = await asyncio.gather(*(device.usage() for device in self.devices if device.state != "lost"))
+        return [usage for usage in found if usage is not None]
+
+    def hold(self, reason: str) -> None:
+        """Refuse new requests as long as any is in flight: memory is short. One at a time still gets in."""
+        self._held = reason
+
+    def resume(self) -> None:
+        self._held = ""
+
+    def lower_caps(self) -> None:
+        """Smaller batches from now on, as after running out of memory."""
+        for device in self.devices:
+            self._work.lower(device, device.cap.tokens)
+
+    async def submit(
+        self,
+        rows: Sequence[Row],
+        reduce: Reduce[T],
+        *,
+        pure: str = "",
+        deadline: float | None = None,
+        times: Times | None = None,
+    ) -> list[T]:
         """Run `rows` and return one reduced result each, in order.
 
-        Raises TooLong for a row no batch can hold, Overloaded when the queue has no room for all the rows,
-        NotReady when stopping, OutOfMemory or EngineFailed when the engine did.
+        `pure` names a reduction whose result depends on the row alone and is never changed by who receives it: equal
+        rows in flight are then computed once, and found in the score cache. `deadline` is a time of `time.monotonic`
+        after which the rows are not computed. `times` is filled with the seconds of the phases.
+
+        Raises TooLong for a row no batch can hold, Overloaded when the queue has no room for all the rows, NotReady
+        when stopping, DeadlineExceeded, OutOfMemory or EngineFailed when the engine did.
         """
         if not rows:
             return []
-        if self._closing or self._task is None:
-            raise NotReady("the service is stopping" if self._closing else "the engine is not loaded yet")
+        if self._work.closing or not self._tasks:
+            raise NotReady("the service is stopping" if self._work.closing else "the engine is not loaded yet")
         longest = max(row.tokens for row in rows)
         if longest > self._max_row_tokens:
             raise TooLong(f"Input length {longest} exceeds maximum allowed token size {self._max_row_tokens}")
-        self._admit(sum(row.tokens for row in rows))
-        loop = asyncio.get_running_loop()
-        request = _Request(rows, reduce, loop.create_future(), [None] * len(rows), deque(range(len(rows))), len(rows))
-        self._requests.append(request)
-        self._idle.clear()
-        self._arrived.set()
+        begun = time.perf_counter()
+        self._order += 1
+        request = Request(reduce, asyncio.get_running_loop().create_future(), [None] * len(rows), self._order, deadline)
+        items = self._items(request, rows, pure)
         try:
-            await request.done
+            if items:
+                self._admit(request, items)
+                await request.done
         finally:
             self._forget(request)
+            if times is not None:
+                times.compute_s = request.compute_s
+                times.queue_s = time.perf_counter() - begun - request.compute_s
         return request.results
 
-    def _admit(self, tokens: int) -> None:
-        in_flight = self.counters.queued_tokens + self.counters.running_tokens
-        if in_flight and in_flight + tokens > self._queue_tokens:
-            self.counters.refused += 1
-            wait_s = self._wait_s(in_flight)
-            raise Overloaded(
-                f"{in_flight} tokens are waiting and {tokens} more exceed the queue of {self._queue_tokens}: "
-                f"retry in {wait_s} s",
-                retry_after_s=wait_s,
-            )
-        self.counters.queued_tokens += tokens
+    def _items(self, request: Request, rows: Sequence[Row], pure: str) -> list[Item]:
+        """What has to be computed for a request: new items, and those that others wait for already."""
+        items: dict[int, Item] = {}
+        own: dict[bytes, Item] = {}
+        for index, row in enumerate(rows):
+            key = row_key(pure, row) if pure else None
+            known = self.cache.get(key) if key is not None else None
+            if known is not None:
+                request.results[index] = known
+                self._work.counters.cached += 1
+                continue
+            item = own.get(key) if key is not None else None
+            item = item or self._queue.find(key)
+            if item is None:
+                item = Item(row, key)
+            else:
+                self._work.counters.shared += 1
+            if key is not None:
+                own[key] = item
+            items[id(item)] = item
+            request.wants.append((item, index))
+        request.unfinished = len(request.wants)
+        return list(items.values())
 
-    def _wait_s(self, tokens: int) -> int:
-        """Seconds until `tokens` are done at the measured rate, at least 1."""
-        rate = self.counters.tokens / self.counters.compute_s if self.counters.compute_s else float("inf")
-        return max(1, min(600, round(tokens / rate)))
+    def _admit(self, request: Request, items: list[Item]) -> None:
+        request.tokens = sum(item.tokens for item, _ in request.wants)
+        tokens, counted = request.tokens, self.counters
+        in_flight = counted.queued_tokens + counted.running_tokens
+        if not self._fits(in_flight, tokens):
+            self._refuse(f"{in_flight} tokens are waiting and {tokens} more exceed the queue of {self._queue_tokens}")
+        if len(self._queue) >= self._queue_requests:
+            self._refuse(f"{len(self._queue)} requests are waiting, as many as queue_requests allows")
+        if self._held and len(self._queue):
+            self._refuse(self._held)
+        for item, index in request.wants:
+            item.waiters.append((request, index))
+        small = self._small(tokens)
+        self._small_tokens += tokens if small else 0
+        request.price = 1 if small else LARGE_PRICE
+        self._queue.add(request, items)
+        self._work.idle.clear()
+        self._work.arrived.set()
 
-    def _forget(self, request: _Request[Any]) -> None:
+    def _small(self, tokens: int) -> bool:
+        return tokens <= self._queue_tokens // SMALL_SHARE
+
+    def _fits(self, in_flight: int, tokens: int) -> bool:
+        """Whether the queue has room for a request, not counting small ones as far as the reserve goes."""
+        reserve = self._queue_tokens // RESERVED_SHARE
+        small = self._small_tokens + (tokens if self._small(tokens) else 0)
+        before = in_flight - min(self._small_tokens, reserve)
+        after = in_flight + tokens - min(small, reserve)
+        return before <= 0 or after <= max(before, self._queue_tokens)
+
+    def _refuse(self, why: str) -> None:
+        self._work.counters.refused += 1
+        wait_s = self.retry_after_s()
+        raise Overloaded(f"{why}: retry in {wait_s} s", retry_after_s=wait_s)
+
+    def retry_after_s(self) -> int:
+        """Seconds until what is in flight is done at the measured rate, at least 1."""
+        counted = self.counters
+        rate = sum(device.rate.tokens_per_s or 0.0 for device in self.devices if device.state != "lost")
+        if not rate:
+            return 1
+        return max(1, min(600, math.ceil((counted.queued_tokens + counted.running_tokens) / rate)))
+
+    def _forget(self, request: Request) -> None:
         """Drop rows that have not run yet: the caller has its results, an error, or went away."""
-        self.counters.queued_tokens -= sum(request.rows[i].tokens for i in request.waiting)
-        request.waiting.clear()
-        with contextlib.suppress(ValueError):
-            self._requests.remove(request)
-        if not self._requests and not self.counters.running_tokens:
-            self._idle.set()
+        if self._queue.drop(request) and self._small(request.tokens):
+            self._small_tokens -= request.tokens
+        self._work.counters.abandoned += request.done.cancelled()
+        self._work.settle()
 
-    def _next_batch(self) -> _Taken:
-        """Take rows in turn, one from each request, as long as one fits.
-
-        Whoever had to stand back first opens the next batch, so a long row waits for one round at most.
-        """
-        taken: _Taken = []
-        room = self._max_batch_tokens
-        first_to_wait: _Request[Any] | None = None
-        active = deque(request for request in self._requests if request.waiting and not request.done.done())
-        while active:
-            request = active.popleft()
-            tokens = request.rows[request.waiting[0]].tokens
-            if tokens > room:
-                first_to_wait = first_to_wait or request
-                continue
-            room -= tokens
-            taken.append((request, request.waiting.popleft()))
-            if request.waiting:
-                active.append(request)
-        if self._requests:
-            self._requests.rotate(-self._requests.index(first_to_wait) if first_to_wait else -1)
-        return taken
-
-    async def _serve(self) -> None:
-        while True:
-            taken = self._next_batch()
-            if not taken:
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-            await self._run(taken)
-
-    async def _run(self, taken: _Taken) -> None:
-        tokens = _tokens(taken)
-        self.counters.queued_tokens -= tokens
-        self.counters.running_tokens = tokens
-        try:
-            pieces = [taken]
-            while pieces:
-                wanted = [(request, index) for request, index in pieces.pop() if not request.done.done()]
-                if wanted:
-                    pieces += await self._attempt(wanted)
-        finally:
-            self.counters.running_tokens = 0
-        if not self._requests:
-            self._idle.set()
-
-    async def _attempt(self, taken: _Taken) -> list[_Taken]:
-        """Run one batch and tell its waiters; gives back the halves of one that did not fit in memory."""
-        try:
-            unreduced = await self._in_thread(lambda: self._compute(taken))
-        except Exception as error:  # every waiter of this batch must hear of it, whatever it is
-            if isinstance(error, OutOfMemory) and len(taken) > 1:
-                self.counters.splits += 1
-                self._max_batch_tokens = max(self._max_row_tokens, min(self._max_batch_tokens, _tokens(taken) // 2))
-                half = len(taken) // 2
-                return [taken[half:], taken[:half]]
-            self.counters.failures += 1
-            for request, _ in taken:
-                request.fail(error)
-            return []
-        for request, fault in unreduced:
-            request.fail(fault)
-        for request, _ in taken:
-            request.unfinished -= 1
-            if request.unfinished == 0 and not request.done.done():
-                request.done.set_result(None)
-        return []
-
-    def _compute(self, taken: _Taken) -> list[tuple[_Request[Any], Exception]]:
-        """Run a batch and reduce its rows; gives back the requests whose own reduction failed."""
-        unreduced: list[tuple[_Request[Any], Exception]] = []
-        begun = time.perf_counter()
-        batch = Batch.lay([request.rows[index] for request, index in taken])
-        output = self._engine.run(batch)
-        for position, (request, index) in enumerate(taken):
-            vectors = None if output.tokens is None else output.tokens[batch.row(position)]
-            try:
-                request.results[index] = request.reduce(index, output.rows[position], vectors)
-            except Exception as error:  # one caller's fault must not fail the others of its batch
-                unreduced.append((request, error))
-        self.counters.compute_s += time.perf_counter() - begun
-        self.counters.batches += 1
-        self.counters.rows += batch.rows
-        self.counters.tokens += batch.tokens
-        return unreduced
-
-    async def _in_thread(self, call: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
-
-
-def _tokens(taken: _Taken) -> int:
-    return sum(request.rows[index].tokens for request, index in taken)
+    def _tell(self) -> None:
+        reasons = [device.reason for device in self.devices if device.state == "unfit"]
+        fit = any(device.state == "fit" for device in self.devices)
+        now = "" if fit or not reasons else reasons[0]
+        if now != self.unfit:
+            self.unfit = now
+            self._on_fit(now)

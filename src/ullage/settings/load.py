@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ullage.errors import SettingsError
-from ullage.settings.foreign import read
+from ullage.settings.environment import FILE_VARIABLE as FILE_VARIABLE
+from ullage.settings.environment import Environment, read_environment, unknown
+from ullage.settings.file import read_file
+from ullage.settings.foreign import one_line, shown
 from ullage.settings.model import Service, Settings
-from ullage.settings.names import NAMES, PREFIXES
-
-FILE_VARIABLE = "ULLAGE_CONFIG"
+from ullage.settings.names import NAMES
 
 
 @dataclass(frozen=True, slots=True)
 class Effective:
     """The settings in force. `origins` maps each name to `default`, `file PATH`, `env NAME` or `flag`.
 
-    `notes` say what became of each foreign name that was found, one line each: for the log.
+    `foreign` maps a setting to the foreign name it came under. `notes` say what became of each foreign name that was
+    found, one line each: for the log. `overruled` are foreign variables that a flag overruled: who hands flags to a
+    child as environment hands these on empty.
     """
 
     settings: Settings
     origins: dict[str, str]
     notes: tuple[str, ...] = ()
-
-    def foreign(self, name: str) -> str:
-        """The foreign name under which a setting came; empty for our own."""
-        variable = self.origins[name].removeprefix("env ")
-        return variable if variable in NAMES else ""
+    foreign: dict[str, str] = field(default_factory=dict)
+    overruled: tuple[str, ...] = ()
 
 
 def load(
@@ -46,115 +45,133 @@ def load(
 ) -> Effective:
     """Merge file < environment < flags. Raises SettingsError naming every fault at once, one per clause."""
     environ = os.environ if environ is None else environ
-    faults: list[str] = []
-    notes: list[str] = []
-    values: dict[str, Any] = {}
-    origins = dict.fromkeys(Settings.model_fields, "default")
-
-    def take(name: str, value: Any, origin: str) -> None:
-        values[name] = value
-        origins[name] = origin
-
-    path = file or (Path(environ[FILE_VARIABLE]) if environ.get(FILE_VARIABLE) else None)
-    for name, value in (_read_file(path) if path else {}).items():
-        if name in Settings.model_fields:
-            take(name, value, f"file {path}")
-        else:
-            faults.append(_unknown(name, f"in {path}", list(Settings.model_fields)))
-    for variable, name, value in _from_environment(environ, service, faults, notes):
-        if origins[name].startswith("env ") and values[name] != value:
-            faults.append(f"{variable}={value} contradicts {origins[name].removeprefix('env ')}={values[name]}: "
-                          "keep one of them")
-        take(name, value, f"env {variable}")
-    for name, value in (flags or {}).items():
-        if name not in Settings.model_fields:
-            faults.append(_unknown(name, "given as a flag", list(Settings.model_fields)))
-        elif value is not None:
-            take(name, value, "flag")
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        faults += [_fault(dict(item), origins) for item in error.errors()]
-    if faults:
-        raise SettingsError("; ".join(faults))
-    return Effective(settings, origins, tuple(notes))
+    gathered = _Gathered()
+    if path := file or (Path(environ[FILE_VARIABLE]) if environ.get(FILE_VARIABLE) else None):
+        gathered.take_file(path)
+    found = read_environment(environ, service)
+    gathered.faults += found.faults
+    gathered.take_environment(found)
+    gathered.take_flags(flags or {})
+    return gathered.effective(found)
 
 
-class _OneValueEach(yaml.SafeLoader):
-    """Refuses a name that is given twice: YAML itself would let the last one win without a word."""
+@dataclass
+class _Gathered:
+    """What was found so far; later sources overrule earlier ones."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=lambda: dict.fromkeys(Settings.model_fields, "default"))
+    faults: list[str] = field(default_factory=list)
 
+    def take(self, name: str, value: Any, origin: str) -> None:
+        self.values[name] = value
+        self.origins[name] = origin
 
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneValueEach)  # noqa: S506 - a safe loader
-    except FileNotFoundError:
-        raise SettingsError(f"settings file {path} does not exist: give a YAML file of `name: value` lines") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"settings file {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
-        raise SettingsError(f"settings file {path}{where}: {problem}; write one `name: value` a line") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError(f"settings file {path} holds a {type(content).__name__}: write `name: value` lines")
-    return {str(name): value for name, value in content.items()}
-
-
-def _from_environment(
-    environ: Mapping[str, str], service: Service | None, faults: list[str], notes: list[str]
-) -> list[tuple[str, str, str]]:
-    """(variable, setting, value) of every variable that is ours or that we honour; our own names come last."""
-    found: list[tuple[str, str, str]] = []
-    ours: list[tuple[str, str, str]] = []
-    for variable, value in sorted(environ.items()):
-        if variable == FILE_VARIABLE:
-            continue
-        if variable in NAMES:
-            # Compose files hand an unset variable on as an empty one.
-            if value:
-                reading = read(NAMES[variable], value, service)
-                found += [(variable, name, converted) for name, converted in reading.pairs]
-                faults += [reading.fault] if reading.fault else []
-                notes += [reading.note] if reading.note else []
-        elif variable.startswith("ULLAGE_"):
-            name = variable.removeprefix("ULLAGE_").lower()
+    def take_file(self, path: Path) -> None:
+        try:
+            written = read_file(path)
+        except SettingsError as error:
+            self.faults.append(error.message)
+            return
+        for name, value in written.items():
             if name in Settings.model_fields:
-                ours.append((variable, name, value))
+                self.take(name, value, f"file {path}")
+            elif name.upper() in NAMES:
+                self.faults.append(f"{name} is a name for the environment, not for {path}: set it there")
             else:
-                known = [f"ULLAGE_{field.upper()}" for field in Settings.model_fields]
-                faults.append(_unknown(variable, "in the environment", known))
-        elif variable.startswith(PREFIXES):
-            known = [*NAMES, *(f"ULLAGE_{field.upper()}" for field in Settings.model_fields)]
-            faults.append(_unknown(variable, "in the environment", known))
-    named = {name: (variable, value) for variable, name, value in ours}
-    for variable, name, value in found:
-        if name in named and named[name][1] != value:
-            notes.append(f"{variable}={value} gives way to {named[name][0]}={named[name][1]}")
-    return [item for item in found if item[1] not in named] + ours
+                self.faults.append(unknown(name, f"in {path}", list(Settings.model_fields)))
+
+    def take_environment(self, found: Environment) -> None:
+        """Our own names, then those of others; a shared name gives way, any other may only say the same."""
+        said = {setting: (variable, f"{variable}={shown(variable, value)}") for variable, setting, value in found.own}
+        for variable, setting, value in found.own:
+            self.take(setting, value, f"env {variable}")
+        for variable in sorted(found.foreign, key=lambda name: (NAMES[name].shared, name)):
+            for setting, value in found.foreign[variable].pairs:
+                if setting not in said:
+                    said[setting] = (variable, found.foreign[variable].said)
+                    self.take(setting, value, f"env {variable}")
+                elif not NAMES[variable].shared and _differ(setting, self.values[setting], value):
+                    self.faults.append(f"{found.foreign[variable].said} contradicts {said[setting][1]}: both set "
+                                       f"{setting}, keep one of them")
+
+    def take_flags(self, flags: Mapping[str, Any]) -> None:
+        for name, value in flags.items():
+            if name in Settings.model_fields:
+                if value is not None:
+                    self.take(name, value, "flag")
+            elif name.upper() in NAMES:
+                self.faults.append(f"{name} is a name for the environment, not for a flag: set {name.upper()} there")
+            else:
+                self.faults.append(unknown(name, "given as a flag", list(Settings.model_fields)))
+
+    def effective(self, found: Environment) -> Effective:
+        """The settings, when nothing is wrong with any of them. Raises SettingsError."""
+        valid: dict[str, Any] = {}
+        for name, value in self.values.items():
+            try:
+                valid[name] = _meaning(name, value)
+            except ValueError as error:
+                self.faults.append(_fault(name, value, self.origins[name], error))
+        broken = self.values.keys() - valid.keys()
+        try:
+            settings = Settings.model_construct(**valid)
+        except RuntimeError:
+            raise SettingsError("; ".join([*self.faults, "there is no home folder: set HOME, or state_dir and "
+                                                         "cache_dir"])) from None
+        self.faults += [text for names, text in settings.contradictions() if not broken & {*names}]
+        if self.faults:
+            raise SettingsError("; ".join(self.faults))
+        foreign = {name: variable for name, origin in self.origins.items()
+                   if (variable := origin.removeprefix("env ")) in NAMES}
+        overruled = tuple(variable for variable, reading in found.foreign.items()
+                          if any(self.origins[name] == "flag" for name, _ in reading.pairs))
+        notes = tuple(self._note(variable, found) for variable in found.foreign)
+        return Effective(Settings.model_validate(self.values), self.origins, notes, foreign, overruled)
+
+    def _note(self, variable: str, found: Environment) -> str:
+        reading = found.foreign[variable]
+        if reading.note:
+            return reading.note
+        stays = [pair for pair in reading.pairs if not _differ(pair[0], self.values[pair[0]], pair[1])]
+        goes = [f"{name}={shown(name, str(self.values[name]))} ({self.origins[name]})"
+                for name, value in reading.pairs if (name, value) not in stays]
+        parts = ["sets " + ", ".join(f"{name}={shown(name, value)}" for name, value in stays)] if stays else []
+        parts += ["gives way to " + ", ".join(goes)] if goes else []
+        return f"{reading.said} {' and '.join(parts)}"
 
 
-def _unknown(name: str, where: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "`ullage settings` lists all names"
-    return f"unknown setting {name} {where}: {hint}"
+@cache
+def _alone(name: str) -> type[BaseModel]:
+    """A model of this one setting, so that it can be judged without the others."""
+    info = Settings.model_fields[name]
+    fields: dict[str, Any] = {name: (info.annotation, info)}
+    return create_model(f"Only_{name}", __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def _fault(error: dict[str, Any], origins: dict[str, str]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not error["loc"]:
-        return message
-    name = str(error["loc"][0])
-    if str(error["type"]).startswith("byte_size"):
+def _meaning(name: str, value: Any) -> Any:
+    """The value as the setting takes it. Raises ValueError."""
+    try:
+        return getattr(_alone(name).model_validate({name: value}), name)
+    except OverflowError:
+        raise ValueError("not a size") from None
+
+
+def _differ(name: str, one: Any, other: Any) -> bool:
+    """Whether two values mean different things. One that means nothing differs from none: it is refused by itself."""
+    try:
+        return bool(_meaning(name, one) != _meaning(name, other))
+    except ValueError:
+        return False
+
+
+def _fault(name: str, value: Any, origin: str, error: ValueError) -> str:
+    message = str(error)
+    if isinstance(error, ValidationError):
+        [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)
+        message = str(first["msg"]).removeprefix("Value error, ")
+        if str(first["type"]).startswith("byte_size"):
+            message = "not a size"
+    if message == "not a size":
         message = "not a size: write bytes, or a number with its unit such as 700MiB"
-    return f"{name}={error['input']!r} (from {origins.get(name, 'default')}): {message}"
+    return f"{name}={one_line(repr(value))} (from {origin}): {one_line(message)}"

@@ -13,7 +13,14 @@ SERVICES: tuple[Service, ...] = ("vectors", "ranking", "embedding", "llm", "inge
 
 DEVICE = r"^(auto|cpu|cuda(:\d{1,2})?)$"
 
-Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such home folder") from None
+
+
+Folder = Annotated[Path, AfterValidator(_expanded)]
 
 
 def _home(kind: str) -> Path:
@@ -34,12 +41,12 @@ class Settings(BaseModel):
     gpu_headroom: ByteSize | None = Field(None, description="never given away on a GPU; else 5 %, at least 512MiB")
 
     host: str = Field("127.0.0.1", description="address every server binds to")
-    ranking_port: int = Field(1976, ge=1, le=65535)
-    embedding_port: int = Field(9080, ge=1, le=65535)
-    llm_port: int = Field(8999, ge=1, le=65535)
-    rag_port: int = Field(8081, ge=1, le=65535)
-    ingest_port: int = Field(8082, ge=1, le=65535)
-    vectors_port: int = Field(19530, ge=1, le=65535)
+    ranking_port: int = Field(1976, ge=1, le=65535, description="where ranking listens")
+    embedding_port: int = Field(9080, ge=1, le=65535, description="where embedding listens")
+    llm_port: int = Field(8999, ge=1, le=65535, description="where the LLM listens")
+    rag_port: int = Field(8081, ge=1, le=65535, description="where the RAG server listens")
+    ingest_port: int = Field(8082, ge=1, le=65535, description="where the ingestor listens")
+    vectors_port: int = Field(19530, ge=1, le=65535, description="where the vector database listens")
     ranking_served_name: str = Field("", max_length=128, description="another name the ranking model answers to")
     embedding_served_name: str = Field("", max_length=128, description="another name the embedding model answers to")
 
@@ -83,37 +90,46 @@ class Settings(BaseModel):
     threads: int | None = Field(None, ge=1, le=1024, description="compute threads per model; else the cores we may use")
     max_body: ByteSize = Field(ByteSize(64 << 20), description="largest request body")
     max_upload: ByteSize = Field(ByteSize(400 << 20), description="largest uploaded file")
-    request_timeout_s: float = Field(120.0, gt=0, le=86_400)
+    request_timeout_s: float = Field(120.0, gt=0, le=86_400, description="a request that takes longer is given up")
 
-    collection: str = Field("multimodal_data", min_length=1, max_length=255, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    collection: str = Field("multimodal_data", min_length=1, max_length=255, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+                            description="used where a request names none")
     chunk_tokens: int = Field(200, ge=16, le=8192, description="tokens of the embedder's tokenizer per chunk")
-    chunk_overlap: int = Field(40, ge=0, le=4096)
+    chunk_overlap: int = Field(40, ge=0, le=4096, description="tokens that a chunk repeats of the one before")
     retrieve_top_k: int = Field(40, ge=1, le=400, description="candidates from the vector database")
     rerank_top_k: int = Field(10, ge=1, le=25, description="passages kept after reranking")
     context_top_k: int = Field(3, ge=1, le=25, description="passages put before the LLM")
-    enable_reranker: bool = True
+    enable_reranker: bool = Field(True, description="rerank what retrieval found, unless a request says otherwise")
     ranking_timeout_s: float = Field(30.0, gt=0, le=3600, description="after this rag answers in retrieval order")
-    llm_max_tokens: int = Field(128, ge=1, le=128_000)
+    llm_max_tokens: int = Field(128, ge=1, le=128_000, description="tokens of an answer, unless the request says")
 
     state_dir: Folder = Field(default_factory=lambda: _home(".local/state"), description="databases, uploads, logs")
     cache_dir: Folder = Field(default_factory=lambda: _home(".cache"), description="model files")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
-    log_format: Literal["pretty", "json"] = "pretty"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field("INFO", description="least level told")
+    log_format: Literal["pretty", "json"] = Field("pretty", description="for people, or one JSON object a line")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        """Settings that are each in range and yet cannot hold together."""
-        if self.chunk_overlap >= self.chunk_tokens:
-            raise ValueError(f"chunk_overlap={self.chunk_overlap} must be less than chunk_tokens={self.chunk_tokens}")
-        if self.max_batch_tokens and self.max_sequence and self.max_batch_tokens < self.max_sequence:
-            raise ValueError(f"max_batch_tokens={self.max_batch_tokens} holds no row of max_sequence="
-                             f"{self.max_sequence}: raise the one or lower the other")
-        for service in SERVICES:
-            own = self.service_memory(service)
-            if own is not None and self.memory is not None and own > self.memory:
-                raise ValueError(f"{service}_memory={own} is more than memory={int(self.memory)} of the whole stack: "
-                                 "lower it")
+        if said := [text for _, text in self.contradictions()]:
+            raise ValueError("; ".join(said))
         return self
+
+    def contradictions(self) -> list[tuple[tuple[str, ...], str]]:
+        """(settings, what is wrong) of settings that are each in range and yet cannot hold together."""
+        found: list[tuple[tuple[str, ...], str]] = []
+        if self.chunk_overlap >= self.chunk_tokens:
+            found.append((("chunk_overlap", "chunk_tokens"),
+                          f"chunk_overlap={self.chunk_overlap} must be less than chunk_tokens={self.chunk_tokens}"))
+        if self.max_batch_tokens and self.max_sequence and self.max_batch_tokens < self.max_sequence:
+            found.append((("max_batch_tokens", "max_sequence"),
+                          f"max_batch_tokens={self.max_batch_tokens} holds no row of max_sequence="
+                          f"{self.max_sequence}: raise the one or lower the other"))
+        for part, whole in ((f"{s}_{kind}", kind) for kind in ("memory", "gpu_memory") for s in SERVICES):
+            own, all_of_it = getattr(self, part, None), getattr(self, whole)
+            if own is not None and all_of_it is not None and own > all_of_it:
+                owner = "of the whole stack" if whole == "memory" else "on each GPU"
+                found.append(((part, whole), f"{part}={own} is more than {whole}={all_of_it} {owner}: lower it"))
+        return found
 
     def port(self, service: Service) -> int:
         return int(getattr(self, f"{service}_port"))

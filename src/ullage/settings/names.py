@@ -12,8 +12,13 @@ PREFIXES = ("ULLAGE_", "NIM_", "APP_")
 """An unknown name that begins like this stops the start."""
 
 
+def rows() -> list[tuple[str, str, str]]:
+    """(name, verdict, effect) of every foreign name, by name."""
+    return [(name, known.verdict, known.effect) for name, known in sorted(NAMES.items())]
+
+
 def table() -> str:
-    """A Markdown table of every name, its verdict and its effect."""
+    """The rows as a Markdown table."""
     lines = ["| name | verdict | effect |", "|---|---|---|"]
-    lines += [f"| `{name}` | {known.verdict} | {known.effect} |" for name, known in sorted(NAMES.items())]
+    lines += [f"| `{name}` | {verdict} | {effect} |" for name, verdict, effect in rows()]
     return "\n".join(lines) + "\n"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ullage.settings.foreign import TRUE, Name, absent, base_url, flag, holds, only, refused, sets, upper
+from ullage.settings.conversions import TRUE, base_url, flag, milvus_uri, shared_level
+from ullage.settings.foreign import Name, absent, holds, only, refused, sets
 
 _INDEX = "ullage chooses the index of its collections itself"
 _REFLECTION = "plays a part only with reflection, which is off"
+_REASONING = "plays a part only with LLM_ENABLE_THINKING, which is off"
 _VLM = "plays a part only with a vision model, which is off"
 _SUMMARY = "plays a part only with summaries, which are not made"
 _COMPOSE = "read by compose files alone"
@@ -13,8 +15,8 @@ _UNSENT = "no credentials are sent to the services behind; leave it empty"
 
 VECTORS = (
     only("APP_VECTORSTORE_NAME", ("milvus",), "vectors are kept in Milvus", "write milvus: it is the only store"),
-    sets("APP_VECTORSTORE_URL", "vectors_uri"),
-    only("APP_VECTORSTORE_SEARCHTYPE", ("hybrid",), "every search is hybrid", "write hybrid: every search is"),
+    sets("APP_VECTORSTORE_URL", "vectors_uri", milvus_uri),
+    only("APP_VECTORSTORE_SEARCHTYPE", ("hybrid",), "every search is hybrid", "write hybrid"),
     only("APP_VECTORSTORE_RANKER_TYPE", ("rrf",), "results are fused by reciprocal rank", "write rrf"),
     holds("APP_VECTORSTORE_DENSE_WEIGHT", "reciprocal rank fusion has no weights"),
     holds("APP_VECTORSTORE_SPARSE_WEIGHT", "reciprocal rank fusion has no weights"),
@@ -22,7 +24,7 @@ VECTORS = (
     absent("APP_VECTORSTORE_ENABLEGPUINDEX", "index on a GPU"),
     absent("APP_VECTORSTORE_ENABLEGPUSEARCH", "search on a GPU"),
     *(holds(f"APP_VECTORSTORE_{part}", _INDEX) for part in ("NLIST", "NPROBE", "EF")),
-    *(refused(f"APP_VECTORSTORE_{part}", "no credentials", _UNSENT) for part in (
+    *(refused(f"APP_VECTORSTORE_{part}", _UNSENT) for part in (
         "USERNAME", "PASSWORD", "APIKEY", "APIKEY_ID", "APIKEY_SECRET")),
     sets("COLLECTION_NAME", "collection"),
     sets("VECTOR_DB_TOPK", "retrieve_top_k"),
@@ -39,7 +41,8 @@ RETRIEVAL = (
     sets("APP_RANKING_MODELNAME", "ranking_model"),
     sets("APP_RANKING_SERVERURL", "ranking_url", base_url),
     only("APP_RANKING_MODELENGINE", ("nvidia-ai-endpoints",), "the same API is spoken", "write nvidia-ai-endpoints"),
-    *(only(name, ("0", "0.0"), "no passage is dropped by its score", "ullage has no score threshold yet; leave it at 0")
+    *(only(name, ("0", "0.0"), "no passage is dropped by its score",
+           "write 0; a request may send its own confidence_threshold")
       for name in ("RERANKER_SCORE_THRESHOLD", "RERANKER_CONFIDENCE_THRESHOLD")),
     sets("APP_EMBEDDINGS_MODELNAME", "embedding_model"),
     sets("APP_EMBEDDINGS_SERVERURL", "embedding_url", base_url),
@@ -54,19 +57,20 @@ GENERATION = (
     sets("APP_LLM_SERVERURL", "llm_url", base_url),
     only("APP_LLM_MODELENGINE", ("nvidia-ai-endpoints",), "the same API is spoken", "write nvidia-ai-endpoints"),
     sets("LLM_MAX_TOKENS", "llm_max_tokens"),
-    only("LLM_TEMPERATURE", ("0", "0.0", "none"), "answers are greedy", "write 0: answers are greedy"),
-    only("LLM_TOP_P", ("1", "1.0", "none"), "answers are greedy", "write 1.0: answers are greedy"),
+    only("LLM_TEMPERATURE", ("0", "0.0", "none"), "answers are greedy",
+         "write 0; a request may send its own temperature"),
+    only("LLM_TOP_P", ("1", "1.0", "none"), "answers are greedy", "write 1.0; a request may send its own top_p"),
     absent("LLM_ENABLE_THINKING", "reasoning"),
-    absent("LLM_REASONING_BUDGET", "reasoning"),
-    absent("LLM_LOW_EFFORT", "reasoning"),
+    holds("LLM_REASONING_BUDGET", _REASONING),
+    holds("LLM_LOW_EFFORT", _REASONING),
     only("FILTER_THINK_TOKENS", TRUE, "reasoning is never shown", "write true"),
     absent("ENABLE_QUERYREWRITER", "query rewriting"),
     absent("CONVERSATION_HISTORY", "conversation history"),
-    absent("MULTITURN_RETRIEVER_SIMPLE", "conversation history"),
-    only("ENABLE_CITATIONS", TRUE, "every answer is cited", "write true: every answer is cited"),
-    only("ENABLE_SOURCE_METADATA", TRUE, "citations carry their source", "write true: citations carry their source"),
+    holds("MULTITURN_RETRIEVER_SIMPLE", "plays a part only with conversation history, which is off"),
+    only("ENABLE_CITATIONS", TRUE, "every answer is cited", "write true; a request may send enable_citations=false"),
+    only("ENABLE_SOURCE_METADATA", TRUE, "citations carry their source", "write true"),
     absent("ENABLE_GUARDRAILS", "guardrails"),
-    refused("NEMO_GUARDRAILS_URL", "no guardrails", "ullage asks no guardrails yet; leave it empty"),
+    holds("NEMO_GUARDRAILS_URL", "plays a part only with guardrails, which are off"),
     absent("ENABLE_REFLECTION", "reflection"),
     *(holds(name, _REFLECTION) for name in (
         "MAX_REFLECTION_LOOP", "CONTEXT_RELEVANCE_THRESHOLD", "RESPONSE_GROUNDEDNESS_THRESHOLD", "REFLECTION_LLM",
@@ -78,8 +82,8 @@ GENERATION = (
     holds("VLM_TO_LLM_FALLBACK", _VLM),
     *(holds(f"APP_VLM_{part}", _VLM) for part in (
         "MODELNAME", "SERVERURL", "APIKEY", "TEMPERATURE", "TOP_P", "MAX_TOKENS", "MAX_TOTAL_IMAGES")),
-    refused("PROMPT_CONFIG_FILE", "prompts are built in", "prompts cannot be replaced yet; leave it empty"),
-    *(refused(f"APP_{part}_APIKEY", "no credentials", _UNSENT) for part in ("RANKING", "EMBEDDINGS", "LLM")),
+    refused("PROMPT_CONFIG_FILE", "prompts cannot be replaced yet; leave it empty"),
+    *(refused(f"APP_{part}_APIKEY", _UNSENT) for part in ("RANKING", "EMBEDDINGS", "LLM")),
     holds("NVIDIA_API_KEY", "nothing is asked of the vendor's hosted services"),
 )
 
@@ -87,20 +91,20 @@ INGESTION = (
     sets("APP_NVINGEST_CHUNKSIZE", "chunk_tokens"),
     sets("APP_NVINGEST_CHUNKOVERLAP", "chunk_overlap"),
     only("APP_NVINGEST_ENABLE_PAGED_DOC_SPLIT", TRUE, "chunk sizes hold for every format",
-         "write true: chunk sizes hold for every format"),
+         "write true"),
     only("APP_NVINGEST_EXTRACTTEXT", TRUE, "text is always extracted", "write true"),
     only("APP_NVINGEST_EXTRACTTABLES", TRUE, "tables are always extracted", "write true"),
     *(absent(f"APP_NVINGEST_EXTRACT{part}", f"extraction of {what}") for part, what in (
         ("CHARTS", "charts"), ("IMAGES", "images"), ("INFOGRAPHICS", "infographics"),
         ("PAGEASIMAGE", "pages as images"))),
     only("APP_NVINGEST_PDFEXTRACTMETHOD", ("pdfium", "none"), "PDFs are read by pdfium", "write pdfium"),
-    *(only(name, ("text",), "everything is embedded as text", "write text: everything is embedded as text")
+    *(only(name, ("text",), "everything is embedded as text", "write text")
       for name in ("STRUCTURED_ELEMENTS_MODALITY", "IMAGE_ELEMENTS_MODALITY",
                    "APP_NVINGEST_STRUCTURED_ELEMENTS_MODALITY", "APP_NVINGEST_IMAGE_ELEMENTS_MODALITY")),
-    refused("INGESTOR_BACKEND", "one pipeline", "ullage reads documents itself; leave it out"),
+    refused("INGESTOR_BACKEND", "ullage reads documents itself; leave it out"),
     only("OBJECTSTORE_BACKEND", ("filesystem",), "uploads are kept in state_dir", "write filesystem"),
-    refused("OBJECTSTORE_ENDPOINT", "no object store", "uploads are kept in ULLAGE_STATE_DIR; leave it empty"),
-    refused("OBJECTSTORE_LOCAL_PATH", "one place for state", "set ULLAGE_STATE_DIR: uploads are kept there"),
+    refused("OBJECTSTORE_ENDPOINT", "uploads are kept in ULLAGE_STATE_DIR; leave it empty"),
+    refused("OBJECTSTORE_LOCAL_PATH", "set ULLAGE_STATE_DIR: uploads are kept there"),
     *(holds(name, "tasks are kept in SQLite and survive a restart without Redis") for name in (
         "ENABLE_REDIS_BACKEND", "REDIS_HOST", "REDIS_PORT", "REDIS_DB")),
     *(holds(name, _SUMMARY) for name in (
@@ -110,7 +114,7 @@ INGESTION = (
 )
 
 OPERATION = (
-    sets("LOGLEVEL", "log_level", upper),
+    sets("LOGLEVEL", "log_level", shared_level, why="this is no level of ours", shared=True),
     absent("APP_TRACING_ENABLED", "tracing"),
     holds("PROMETHEUS_MULTIPROC_DIR", "one process a service keeps its own metrics"),
     *(holds(name, _COMPOSE) for name in (

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ullage.devices import Machine, detect
+from ullage.errors import DoesNotFit, SettingsError
 from ullage.models.card import Card
 from ullage.models.files import locate
 from ullage.models.resolve import resolve
-from ullage.plan import Plan, plan_stack
+from ullage.plan import Plan, ladder, listed, plan_service, plan_stack, profile_hash
 from ullage.settings import SERVICES, Service, Settings
 
 
@@ -30,6 +33,11 @@ def place(settings: Settings, only: Sequence[Service] | None = None, machine: Ma
     return plan_stack(chosen, cards(settings, chosen), settings, machine or detect())
 
 
+def place_one(settings: Settings, service: Service, machine: Machine | None = None) -> Plan:
+    """Plan of one service started alone. Raises DoesNotFit, SettingsError or ModelError."""
+    return plan_service(service, cards(settings, [service]).get(service), settings, machine or detect())
+
+
 def cards(settings: Settings, services: Sequence[Service]) -> dict[Service, Card]:
     """The card of every service that has a model."""
     found: dict[Service, Card] = {}
@@ -44,3 +52,42 @@ def require_files(settings: Settings, plan: Plan) -> None:
     for planned in plan.services:
         if planned.card is not None:
             locate(planned.card, settings.cache_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedProfile:
+    """One line of `list-model-profiles`. `state` is `fits` or `low memory`, `reason` says why it does not fit."""
+
+    number: int
+    hash: str
+    id: str
+    description: str
+    state: str
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def profiles_of(settings: Settings, service: Service, machine: Machine | None = None) -> list[ListedProfile]:
+    """Every profile of a service's model on a machine. Raises SettingsError for a service without a model."""
+    card = cards(settings, [service]).get(service)
+    if card is None:
+        raise SettingsError(f"{service} has no model: name ranking, embedding or llm")
+    machine = machine or detect()
+    free = settings.model_copy(update={f"{service}_profile": None})
+    return [
+        ListedProfile(number, profile_hash(card, profile), profile.id,
+                      f"type={'GPU' if profile.device == 'cuda' else 'CPU'},precision={profile.precision.upper()},"
+                      f"tokens={profile.max_tokens},sequence={profile.max_sequence},id={profile.id}",
+                      *_state(settings.model_copy(update={f"{service}_profile": profile.id}), service, card, machine))
+        for number, profile in enumerate(listed(ladder(service, card, free, machine)))
+    ]
+
+
+def _state(settings: Settings, service: Service, card: Card, machine: Machine) -> tuple[str, str]:
+    try:
+        plan_service(service, card, settings, machine)
+    except DoesNotFit as error:
+        return "low memory", error.message
+    return "fits", ""

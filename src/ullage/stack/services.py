@@ -23,6 +23,9 @@ NEEDS: dict[Service, tuple[Service, ...]] = {
 }
 """Without ranking or llm the RAG server still searches, so it does not wait for them."""
 
+ENCODERS: tuple[Service, ...] = ("ranking", "embedding")
+"""Services whose model may run on a GPU of this machine."""
+
 Probe = Literal["http", "grpc"]
 
 
@@ -63,8 +66,19 @@ def _spec(planned: ServicePlan, settings: Settings, inherited: Mapping[str, str]
         probe="grpc" if vectors else "http",
         # Milvus Lite closes its files on SIGINT and dies at once on SIGTERM.
         stop_signal=signal.SIGINT if vectors else signal.SIGTERM,
-        environment=inherited,
+        environment={**inherited, **_share(planned)},
     )
+
+
+def _share(planned: ServicePlan) -> dict[str, str]:
+    """The child's part of the plan. The headroom is kept by the stack: a child need not keep it again."""
+    share = {"ULLAGE_HEADROOM": "0"}
+    if planned.service in ENCODERS:
+        name = planned.service.upper()
+        share[f"ULLAGE_{name}_DEVICE"] = planned.where
+        if planned.gpu_ledger is not None:
+            share |= {f"ULLAGE_{name}_GPU_MEMORY": str(planned.gpu_ledger.total), "ULLAGE_GPU_HEADROOM": "0"}
+    return share
 
 
 def _serve_command(planned: ServicePlan, settings: Settings) -> tuple[str, ...]:
@@ -79,8 +93,11 @@ def _vectors_command(settings: Settings) -> tuple[str, ...]:
 
 
 def flags_as_environment(effective: Effective, config: Path | None = None) -> dict[str, str]:
-    """What was given by flag here, as a child's environment; file and environment it reads itself."""
-    given = {
+    """What was given by flag here, as a child's environment; file and environment it reads itself.
+
+    A foreign name that a flag overruled is emptied, or the child would find the two in contradiction.
+    """
+    given = dict.fromkeys(effective.overruled, "") | {
         f"ULLAGE_{name.upper()}": str(getattr(effective.settings, name))
         for name, origin in effective.origins.items()
         if origin == "flag" and getattr(effective.settings, name) is not None

@@ -33,7 +33,7 @@ def test_without_a_command_the_help_is_shown(ullage):
         (["search", "x", "--top-k", "26"], "Invalid value for '--top-k'"),
         (["models", "bogus"], "No such command 'bogus'"),
         (["ask"], "Missing argument"),
-        (["plan", "surplus"], "unexpected extra argument"),
+        (["plan", "ranking", "surplus"], "unexpected extra argument"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(ullage, arguments, said):

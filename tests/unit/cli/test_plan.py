@@ -59,3 +59,54 @@ def test_a_model_nobody_knows_is_refused(ullage):
     ran = ullage("--set", "ranking_model=big-reranker", "plan")
     assert ran.code == 4
     assert "no ranking model is called 'big-reranker'" in ran.refusal
+
+
+RERANKER = ("--set", "ranking_model=nvidia/llama-nemotron-rerank-1b-v2")
+
+
+def test_a_machine_that_is_not_here_is_planned_for(ullage):
+    plan = ullage(*RERANKER, "plan", "--device-file", "a100dx-80c-held", "--json").json
+    [ranking] = [service for service in plan["services"] if service["service"] == "ranking"]
+    assert (ranking["device"], ranking["profile"]) == ("cuda:0", "cuda-bf16-t16384-s8192")
+    [gpu] = plan["gpus"]
+    assert gpu["planned_bytes"] == ranking["gpu"]["total_bytes"] <= gpu["budget_bytes"] <= gpu["free_bytes"] * 0.95
+    assert "58 GiB" in plan["machine"]
+    shown = ullage(*RERANKER, "plan", "--device-file", "a100dx-80c-held").out
+    assert "59,392 MiB held by others (the driver does not say whom)" in shown
+
+
+def test_one_service_is_planned_as_it_would_be_alone(ullage):
+    plan = ullage("plan", "ranking", "--memory", "700MiB", "--json").json
+    assert [service["service"] for service in plan["services"]] == ["ranking"]
+    assert (plan["budget_bytes"], plan["budget_source"]) == (700 << 20, "ranking_memory")
+
+
+def test_profiles_are_listed_in_the_familiar_form_and_can_be_pinned(ullage):
+    where = ("--device-file", "h100-mig-20gb")
+    found = ullage(*RERANKER, "list-model-profiles", "ranking", *where, "--json").json
+    shown = ullage(*RERANKER, "list-model-profiles", "ranking", *where).out
+    assert [profile["number"] for profile in found] == list(range(len(found)))
+    for profile in found:
+        assert f"{profile['hash']} (type=" in shown
+        pinned = ullage(*RERANKER, "--set", f"ranking_profile={profile['hash']}", "plan", "ranking", *where, "--json")
+        assert (pinned.code == 0) == (profile["state"] == "fits")
+        if pinned.code == 0:
+            assert pinned.json["services"][0]["profile"] == profile["id"]
+
+
+def test_a_profile_that_is_not_listed_and_a_machine_that_is_not_there_are_refused(ullage):
+    ran = ullage(*RERANKER, "--set", "ranking_profile=profile_0", "plan", "ranking", "--device-file", "t4")
+    assert ran.code == 2
+    assert "listed are 0 cuda-fp16-t16384-s8192, 1 " in ran.refusal
+    assert ullage("plan", "--device-file", "t5").code == 2
+
+
+def test_what_cannot_be_served_says_why_and_what_can(ullage):
+    ran = ullage("--set", "ranking_model=nvidia/llama-nemotron-rerank-vl-1b-v2", "plan")
+    assert ran.code == 4
+    assert "cannot be served" in ran.refusal
+
+
+def test_one_service_means_one(ullage):
+    assert "ranking,rag names 2 services: name one" in ullage("plan", "ranking,rag").refusal
+    assert ullage("serve", "ranking,rag").code == 2

@@ -1,8 +1,9 @@
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from ullage.devices import Machine
+from ullage.devices import Gpu, Machine
 from ullage.plan import plan_service
 from ullage.settings import SERVICES, load
 from ullage.stack.place import elsewhere, place
@@ -34,14 +35,33 @@ def test_a_child_is_given_its_port_and_its_bytes():
     )
 
 
+def child_settings(process, planned):
+    """What `ullage serve` reads in the child."""
+    return load({f"{planned.service}_memory": planned.ledger.total}, environ=dict(process.environment)).settings
+
+
 def test_a_child_chooses_the_same_profile_again():
-    for memory in (None, "1500MiB", "2GiB"):
-        effective = load({"memory": memory}, environ={})
-        plan = place(effective.settings, None, MACHINE)
+    for memory in (None, "1600MiB", "2GiB"):
+        processes, plan = stack(memory=memory)
         for planned in plan.services:
-            own = load({f"{planned.service}_memory": planned.ledger.total}, environ={}).settings
+            own = child_settings(processes[planned.service], planned)
             again = plan_service(planned.service, planned.card, own, MACHINE)[planned.service]
             assert again.profile == planned.profile
+
+
+def test_a_child_gets_its_gpu_and_its_share_of_it():
+    gpu = Gpu(1, "NVIDIA A100-SXM4-80GB", 80 * GIB, 30 * GIB, compute=(8, 0))
+    settings = load({"ranking_model": "nvidia/llama-nemotron-rerank-1b-v2"}, environ={})
+    plan = place(settings.settings, ("ranking", "embedding"), replace(MACHINE, gpus=(gpu,)))
+    processes = {spec.service: spec for spec in specs(plan, settings)}
+    ranking = processes["ranking"].environment
+    assert ranking["ULLAGE_RANKING_DEVICE"] == "cuda:1"
+    assert ranking["ULLAGE_RANKING_GPU_MEMORY"] == str(plan["ranking"].gpu_ledger.total)
+    assert processes["embedding"].environment["ULLAGE_EMBEDDING_DEVICE"] == "cpu"
+    again = child_settings(processes["ranking"], plan["ranking"])
+    nearly_full = replace(gpu, free_bytes=plan["ranking"].gpu_ledger.total)
+    machine = replace(MACHINE, gpus=(nearly_full,))
+    assert plan_service("ranking", plan["ranking"].card, again, machine)["ranking"].profile == plan["ranking"].profile
 
 
 def test_flags_reach_the_child_as_environment_and_nothing_else_does():
@@ -79,3 +99,10 @@ def test_what_runs_elsewhere_is_not_started():
     assert elsewhere(load({}, environ=environ).settings) == {
         "vectors": "http://milvus:19530", "llm": "http://llm:8000",
     }
+
+
+def test_a_foreign_name_that_a_flag_overruled_does_not_reach_the_child():
+    effective = load({"rerank_top_k": 6}, environ={"APP_RETRIEVER_TOPK": "4"})
+    given = flags_as_environment(effective)
+    assert given == {"APP_RETRIEVER_TOPK": "", "ULLAGE_RERANK_TOP_K": "6"}
+    assert load({}, environ={"APP_RETRIEVER_TOPK": "4", **given}).settings == effective.settings

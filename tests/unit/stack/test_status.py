@@ -3,14 +3,18 @@ import os
 
 import pytest
 
+from ullage.devices import Machine
 from ullage.errors import SettingsError
 from ullage.plan import Ledger, Plan, ServicePlan
+from ullage.plan.budget import Budget, Limit
 from ullage.stack.probe import Readiness, probe
 from ullage.stack.run import run_stack
 from ullage.stack.state import ServiceRecord, read_record
 from ullage.stack.status import measured, stack_status
 
-PLAN = Plan((ServicePlan("ranking", Ledger(64 << 20)),), 1 << 30, "memory")
+MACHINE = Machine(cores=2, total_bytes=1 << 34, free_bytes=1 << 34, limit="host")
+BUDGET = Budget(Limit(1 << 30, "memory"), {})
+PLAN = Plan((ServicePlan("ranking", Ledger(64 << 20)),), 1 << 30, "memory", MACHINE, BUDGET)
 
 
 async def test_a_running_stack_is_measured_and_leaves_nothing_behind(services, tmp_path):

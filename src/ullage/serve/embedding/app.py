@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 import numpy as np
 from fastapi import FastAPI, Response
@@ -30,10 +31,11 @@ def create_app(settings: Settings, planned: ServicePlan) -> FastAPI:
     card = planned.card
     if card is None:
         raise UnknownModel("the embedding service needs a model: set embedding_model")
+    names = tuple(filter(None, (*card.names, settings.embedding_served_name)))
     lifecycle = EncoderLifecycle(settings, planned, _prove)
     info = ServiceInfo(
         service="embedding",
-        models=card.names,
+        models=names,
         revision=card.revision,
         licence=card.licence,
         profile=planned.profile_id,
@@ -48,25 +50,26 @@ def create_app(settings: Settings, planned: ServicePlan) -> FastAPI:
 
     @app.post("/v1/embeddings", response_model=EmbeddingResponse, tags=["embedding"])
     async def embeddings(request: EmbeddingRequest, response: Response) -> EmbeddingResponse:
-        _check(request, card)
+        _check(request, card, names)
         if lifecycle.encoder is None or not app.state.health.ready:
             raise NotReady(f"embedding is not ready: {app.state.health.reason}", retry_after_s=2)
         texts = [request.input] if isinstance(request.input, str) else request.input
         work = embed(lifecycle.encoder, texts, request.truncate, _input_type(request))
         vectors = await within(settings.request_timeout_s, work)
-        tell(response, {"tokenize": vectors.tokenize_s, "compute": vectors.compute_s}, vectors.cut)
+        seconds = {"tokenize": vectors.tokenize_s, "queue": vectors.queue_s, "compute": vectors.compute_s}
+        tell(response, seconds, vectors.cut)
         return _answer(vectors, request, card)
 
     return app
 
 
-def _check(request: EmbeddingRequest, card: Card) -> None:
+def _check(request: EmbeddingRequest, card: Card, names: Sequence[str]) -> None:
     name = request.model
     for suffix in SUFFIXES:
-        if name not in card.names:
+        if name not in names:
             name = request.model.removesuffix(suffix)
-    if name not in card.names:
-        raise UnknownModel(f"model {request.model!r} is not served here: {', '.join(card.names)} is")
+    if name not in names:
+        raise UnknownModel(f"model {request.model!r} is not served here: {', '.join(names)} is")
     if request.dimensions not in (None, card.shape.hidden):
         raise InvalidRequest(f"dimensions={request.dimensions}: {card.name} gives {card.shape.hidden} and no other")
 

@@ -14,6 +14,7 @@ from ullage.engines.base import Float32
 from ullage.engines.encoder import row_of
 from ullage.errors import TooLong
 from ullage.models.tokenize import Tokens
+from ullage.schedule import Times
 from ullage.serve.encoder import Encoder
 
 Truncate = Literal["NONE", "START", "END"]
@@ -28,6 +29,7 @@ class Vectors:
     cut: tuple[int, ...]
     prompt_tokens: int
     tokenize_s: float
+    queue_s: float
     compute_s: float
 
 
@@ -40,16 +42,18 @@ async def embed(
     """
     begun = time.perf_counter()
     prefix = encoder.card.query_prefix if input_type == "query" else encoder.card.passage_prefix
-    encoded = await asyncio.to_thread(encoder.tokenizer.encode, [prefix + text for text in texts])
+    encoded = await asyncio.to_thread(encoder.tokenizer.encode, texts, prefix)
     encoded = _fit(encoded, encoder.profile.max_sequence, truncate)
     tokenized = time.perf_counter()
-    rows = await encoder.scheduler.submit([row_of(tokens) for tokens in encoded], _keep)
+    times = Times()
+    rows = await encoder.scheduler.submit([row_of(tokens) for tokens in encoded], _keep, pure="vector", times=times)
     return Vectors(
         rows=np.stack(rows),
         cut=tuple(tokens.cut for tokens in encoded),
         prompt_tokens=sum(len(tokens) for tokens in encoded),
         tokenize_s=tokenized - begun,
-        compute_s=time.perf_counter() - tokenized,
+        queue_s=times.queue_s,
+        compute_s=times.compute_s,
     )
 
 

@@ -27,11 +27,12 @@ def create_app(settings: Settings, planned: ServicePlan) -> FastAPI:
     card = planned.card
     if card is None:
         raise UnknownModel("the ranking service needs a model: set ranking_model")
+    names = tuple(filter(None, (*card.names, settings.ranking_served_name)))
     lifecycle = EncoderLifecycle(settings, planned, _prove)
     kind = {"kind": card.kind, "scores": "relative" if card.kind == "fusion" else "absolute"}
     info = ServiceInfo(
         service="ranking",
-        models=card.names,
+        models=names,
         revision=card.revision,
         licence=card.licence,
         profile=planned.profile_id,
@@ -43,14 +44,15 @@ def create_app(settings: Settings, planned: ServicePlan) -> FastAPI:
 
     @app.post("/v1/ranking", response_model=RankingResponse, tags=["ranking"])
     async def ranking(request: RankingRequest, response: Response) -> RankingResponse:
-        if request.model not in card.names:
-            raise UnknownModel(f"model {request.model!r} is not served here: {', '.join(card.names)} is")
+        if request.model not in names:
+            raise UnknownModel(f"model {request.model!r} is not served here: {', '.join(names)} is")
         if lifecycle.encoder is None or not app.state.health.ready:
             raise NotReady(f"ranking is not ready: {app.state.health.reason}", retry_after_s=2)
         passages = [passage.text for passage in request.passages]
         work = ranker_of(lifecycle.encoder).score(request.query.text, passages, request.truncate)
         scores = await within(settings.request_timeout_s, work)
-        tell(response, {"tokenize": scores.tokenize_s, "score": scores.score_s}, scores.cut)
+        seconds = {"tokenize": scores.tokenize_s, "queue": scores.queue_s, "compute": scores.compute_s}
+        tell(response, seconds, scores.cut)
         return _answer(scores)
 
     return app

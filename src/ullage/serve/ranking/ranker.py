@@ -21,7 +21,7 @@ from ullage.errors import EngineFailed, TooLong
 from ullage.models.card import Card
 from ullage.models.lexical import analyze
 from ullage.models.tokenize import Tokenizer, Tokens
-from ullage.schedule import Scheduler
+from ullage.schedule import Scheduler, Times
 from ullage.serve.ranking.fusion import (
     PassageFeatures,
     QueryFeatures,
@@ -43,7 +43,8 @@ class Scores:
     cut: tuple[int, ...]
     prompt_tokens: int
     tokenize_s: float
-    score_s: float
+    queue_s: float
+    compute_s: float
 
     def order(self) -> list[int]:
         """Indices, best first; equal logits keep the request's order."""
@@ -72,20 +73,23 @@ class Ranker:
         alone, *encoded = await asyncio.to_thread(self._tokenizer.encode_pairs, query, ["", *passages])
         encoded = self._fit(alone, encoded, truncate)
         tokenized = time.perf_counter()
-        logits = await self._scheduler.submit([row_of(tokens) for tokens in encoded], _logit)
-        return _scores(np.asarray(logits, np.float32), encoded, 0, begun, tokenized)
+        times = Times()
+        rows = [row_of(tokens) for tokens in encoded]
+        logits = await self._scheduler.submit(rows, _logit, pure="logit", times=times)
+        return _scores(np.asarray(logits, np.float32), encoded, 0, tokenized - begun, times)
 
     async def _fusion(self, query: str, passages: Sequence[str], truncate: Truncate) -> Scores:
         begun = time.perf_counter()
         alone, *encoded = await asyncio.to_thread(self._tokenizer.encode, [query, *passages])
         encoded = self._fit(alone, encoded, truncate)
         tokenized = time.perf_counter()
-        [features] = await self._scheduler.submit([row_of(alone)], partial(_query, query, alone))
-        parts = await self._scheduler.submit(
-            [row_of(tokens) for tokens in encoded], partial(_passage, features)
-        )
+        asked, times = Times(), Times()
+        [features] = await self._scheduler.submit([row_of(alone)], partial(_query, query, alone), times=asked)
+        rows = [row_of(tokens) for tokens in encoded]
+        parts = await self._scheduler.submit(rows, partial(_passage, features), times=times)
         logits = await asyncio.to_thread(_combine, query, passages, parts)
-        return _scores(logits, encoded, len(alone), begun, tokenized)
+        both = Times(asked.queue_s + times.queue_s, asked.compute_s + times.compute_s)
+        return _scores(logits, encoded, len(alone), tokenized - begun, both)
 
     def _fit(self, alone: Tokens, encoded: list[Tokens], truncate: Truncate) -> list[Tokens]:
         """Cut the passages, never the query; refuse a query that leaves a passage no room."""
@@ -103,15 +107,16 @@ def _too_long(length: int, limit: int, what: str = "") -> TooLong:
     return TooLong(f"{said} ({what})" if what else said)
 
 
-def _scores(logits: Float32, encoded: list[Tokens], query_tokens: int, begun: float, tokenized: float) -> Scores:
+def _scores(logits: Float32, encoded: list[Tokens], query_tokens: int, tokenize_s: float, times: Times) -> Scores:
     lengths = tuple(len(tokens) for tokens in encoded)
     return Scores(
         logits=logits,
         tokens=lengths,
         cut=tuple(tokens.cut for tokens in encoded),
         prompt_tokens=query_tokens + sum(lengths),
-        tokenize_s=tokenized - begun,
-        score_s=time.perf_counter() - tokenized,
+        tokenize_s=tokenize_s,
+        queue_s=times.queue_s,
+        compute_s=times.compute_s,
     )
 
 
@@ -120,7 +125,7 @@ def _logit(_: int, row: Float32, __: Float32 | None) -> float:
 
 
 def _query(text: str, tokens: Tokens, _: int, __: Float32, vectors: Float32 | None) -> QueryFeatures:
-    return query_features(text, _needed(vectors), tokens.offsets, tokens.special)
+    return query_features(text, _needed(vectors), tokens.spans, tokens.special)
 
 
 def _passage(query: QueryFeatures, _: int, __: Float32, vectors: Float32 | None) -> PassageFeatures:

@@ -74,3 +74,12 @@ async def test_truncation_keeps_the_start_or_the_end(app, serve):
     assert end.headers["x-ullage-truncated"] == start.headers["x-ullage-truncated"]
     assert end.json()["data"] != start.json()["data"]
     assert end.json()["usage"]["total_tokens"] == 512
+
+
+async def test_it_answers_to_the_name_it_was_given(model_cache, serve):
+    settings = Settings(cache_dir=model_cache, threads=1, embedding_served_name="our-embedder")
+    planned = plan_service("embedding", find_card(MODEL, "embedding"), settings, detect())["embedding"]
+    async with serve(create_app(settings, planned)) as client:
+        for name in ("our-embedder", "our-embedder-query"):
+            answer = await client.post("/v1/embeddings", json={"model": name, "input": "a ferry"})
+            assert answer.status_code == 200

@@ -96,3 +96,14 @@ async def test_the_scheduler_is_in_the_metrics_and_the_card_in_models(app, serve
     rows = [line for line in metrics.splitlines() if line.startswith("ullage_scheduler_rows_total")]
     assert float(rows[0].split()[1]) >= len(PASSAGES) + 1
     assert model["ullage"] == {"kind": "fusion", "scores": "relative"}
+
+
+async def test_it_answers_to_the_name_it_was_given(model_cache, serve):
+    settings = Settings(cache_dir=model_cache, threads=1, ranking_served_name="our-reranker")
+    planned = plan_service("ranking", find_card(MODEL, "ranking"), settings, detect())["ranking"]
+    async with serve(create_app(settings, planned)) as client:
+        assert "our-reranker" in [model["id"] for model in (await client.get("/v1/models")).json()["data"]]
+        assert (await client.post("/v1/ranking", json=body(model="our-reranker"))).status_code == 200
+        refused = await client.post("/v1/ranking", json=body(model="another"))
+        assert refused.status_code == 404
+        assert "our-reranker" in refused.json()["message"]

@@ -1,0 +1,81 @@
+"""Model services whose engine computes nothing heavy: the real tokenizer and routes, numbers that can be checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from ullage.devices import detect
+from ullage.engines.base import Engine
+from ullage.engines.dummy import DummyEngine
+from ullage.errors import OutOfMemory
+from ullage.http.run import claim_port
+from ullage.models.card import find_card
+from ullage.models.files import locate
+from ullage.models.tokenize import Tokenizer
+from ullage.plan import ServicePlan, plan_service
+from ullage.settings import Settings
+
+MODEL = "ullage/minilm-fusion-ranker"
+
+
+def cross_encoder_plan(settings: Settings) -> ServicePlan:
+    """The bundled ranking model's plan, read as that of a cross-encoder: a row's logit depends on that row alone."""
+    card = find_card(MODEL, "ranking").model_copy(update={"kind": "cross-encoder"})
+    return plan_service("ranking", card, settings, detect())["ranking"]
+
+
+def smaller(planned: ServicePlan, *tokens: int) -> ServicePlan:
+    """The same plan with fallbacks of so many tokens."""
+    assert planned.profile is not None
+    steps = [replace(planned, profile=replace(planned.profile, max_tokens=count)) for count in tokens]
+    return replace(planned, fallbacks=tuple(steps))
+
+
+def open_with(
+    monkeypatch: pytest.MonkeyPatch, engines: Iterable[Engine] | Callable[..., Engine]
+) -> list[dict[str, Any]]:
+    """Let every encoder open the next of `engines`; gives back what each opener call was asked for."""
+    asked: list[dict[str, Any]] = []
+    following = None if callable(engines) else iter(engines)
+
+    def opener(card: Any, profile: Any, ledger: Any, **named: Any) -> tuple[Tokenizer, Engine]:
+        asked.append({"profile": profile, "ledger": ledger, **named})
+        engine = engines(profile=profile, **named) if following is None else next(following)
+        return Tokenizer(locate(find_card(MODEL, "ranking"), named["cache_dir"])["tokenizer"]), engine
+
+    monkeypatch.setattr("ullage.serve.encoder.open_encoder", opener)
+    return asked
+
+
+class Small(DummyEngine):
+    """Does not load."""
+
+    def load(self) -> None:
+        raise OutOfMemory("the device has 5 bytes left")
+
+
+@asynccontextmanager
+async def listening(app: FastAPI) -> AsyncIterator[str]:
+    """Serve an app on a real port of this machine, in this process; its base URL, once it is ready."""
+    listener = claim_port("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+    serving = asyncio.create_task(server._serve([listener]))
+    try:
+        async with asyncio.timeout(60):
+            while not (server.started and app.state.health.ready):
+                assert not serving.done(), serving.exception()
+                assert app.state.failure is None, app.state.failure
+                await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()

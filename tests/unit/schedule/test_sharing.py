@@ -1,0 +1,200 @@
+"""Rows that are computed once for many, limits of admission, deadlines, times and turns."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from scheduling import Gate, behind_gate, keep, rows, scheduling, settled
+from ullage.engines.base import Float32
+from ullage.engines.dummy import DummyEngine
+from ullage.errors import DeadlineExceeded, Overloaded
+from ullage.schedule import Times
+
+
+def logit(_: int, row: Float32, __: Float32 | None) -> float:
+    return float(row[0])
+
+
+def computed(engine: DummyEngine) -> int:
+    return sum(len(batch) for batch in engine.batches)
+
+
+async def test_equal_rows_in_one_call_are_computed_once():
+    engine = DummyEngine()
+    async with scheduling(engine) as scheduler:
+        [row, other] = rows(5, 7)
+        results = await scheduler.submit([row, other, row, row], logit, pure="logit")
+        assert scheduler.counters.shared == 2
+    assert results[0] == results[2] == results[3] != results[1]
+    assert computed(engine) == 2
+
+
+async def test_equal_rows_of_calls_in_flight_are_computed_once_waiting_or_running():
+    gate = Gate()
+    engine = DummyEngine(fail=gate)
+    async with scheduling(engine) as scheduler:
+        first = asyncio.create_task(scheduler.submit(rows(5), logit, pure="logit"))
+        await gate.until_arrived()
+        running = asyncio.create_task(scheduler.submit(rows(5), logit, pure="logit"))
+        waiting = [asyncio.create_task(scheduler.submit(rows(9, 11), logit, pure="logit")) for _ in range(3)]
+        await settled()
+        gate.opened.set()
+        assert await first == await running
+        assert len({tuple(await task) for task in waiting}) == 1
+        assert scheduler.counters.queued_tokens == scheduler.counters.running_tokens == 0
+    assert computed(engine) == 3
+
+
+async def test_a_shared_row_outlives_the_caller_that_asked_first():
+    gate = Gate()
+    engine = DummyEngine(fail=gate)
+    async with scheduling(engine) as scheduler:
+        await behind_gate(gate, scheduler, [])
+        leaving, staying = (asyncio.create_task(scheduler.submit(rows(9, 11), logit, pure="logit")) for _ in range(2))
+        await settled()
+        leaving.cancel()
+        await settled()
+        assert scheduler.counters.queued_tokens == 20
+        gate.opened.set()
+        assert len(await staying) == 2
+    assert computed(engine) == 3
+
+
+async def test_what_is_not_pure_is_never_shared():
+    engine = DummyEngine()
+    async with scheduling(engine, cache_bytes=1 << 20) as scheduler:
+        [row] = rows(5)
+        assert [index for index, _ in await scheduler.submit([row, row], keep)] == [0, 1]
+        await scheduler.submit([row], keep)
+    assert computed(engine) == 3
+
+
+async def test_a_score_is_found_in_the_cache_and_equals_the_computed_one():
+    engine = DummyEngine()
+    async with scheduling(engine, cache_bytes=1 << 20) as scheduler:
+        first = await scheduler.submit(rows(5, 7), logit, pure="logit")
+        again = await scheduler.submit(rows(5, 7, 9), logit, pure="logit")
+        assert again[:2] == first
+        assert scheduler.counters.cached == 2
+        assert await scheduler.submit(rows(5, 7, 9), logit, pure="logit") == again
+        assert await scheduler.submit(rows(5), logit, pure="another") == first[:1]
+    assert computed(engine) == 4
+
+
+async def test_a_cached_call_is_answered_while_the_queue_is_full():
+    gate = Gate()
+    gate.opened.set()
+    async with scheduling(DummyEngine(fail=gate), cache_bytes=1 << 20, queue_tokens=64) as scheduler:
+        before = await scheduler.submit(rows(5), logit, pure="logit")
+        gate.opened.clear()
+        gate.arrived.clear()
+        blocking = asyncio.create_task(scheduler.submit(rows(64), keep))
+        await gate.until_arrived()
+        with pytest.raises(Overloaded):
+            await scheduler.submit(rows(5, first_id=50), logit, pure="logit")
+        assert await scheduler.submit(rows(5), logit, pure="logit") == before
+        gate.opened.set()
+        await blocking
+
+
+async def test_a_call_that_fills_the_queue_and_small_ones_do_not_keep_each_other_out():
+    gate = Gate()
+    async with scheduling(DummyEngine(fail=gate), queue_tokens=640) as scheduler:
+        tasks = await behind_gate(gate, scheduler, [rows(*[64] * 10), rows(5, 5), rows(10)])
+        with pytest.raises(Overloaded):
+            await scheduler.submit(rows(11), keep)
+        gate.opened.set()
+        assert [len(found) for found in await asyncio.gather(*tasks)] == [1, 10, 2, 1]
+        assert len(await scheduler.submit(rows(*[64] * 10), keep)) == 10
+
+
+async def test_requests_are_bounded_in_number():
+    gate = Gate()
+    async with scheduling(DummyEngine(fail=gate), queue_requests=2) as scheduler:
+        tasks = await behind_gate(gate, scheduler, [rows(2)])
+        with pytest.raises(Overloaded, match="2 requests are waiting, as many as queue_requests allows"):
+            await scheduler.submit(rows(2), keep)
+        gate.opened.set()
+        await asyncio.gather(*tasks)
+        assert len(await scheduler.submit(rows(2), keep)) == 1
+
+
+async def test_held_back_one_request_at_a_time_still_gets_in():
+    gate = Gate()
+    async with scheduling(DummyEngine(fail=gate)) as scheduler:
+        scheduler.hold("memory is short")
+        [task] = await behind_gate(gate, scheduler, [])
+        with pytest.raises(Overloaded, match="memory is short: retry in"):
+            await scheduler.submit(rows(2), keep)
+        gate.opened.set()
+        await task
+        assert len(await scheduler.submit(rows(2), keep)) == 1
+        scheduler.resume()
+
+
+async def test_a_deadline_that_passed_is_not_computed():
+    gate = Gate()
+    engine = DummyEngine(fail=gate)
+    async with scheduling(engine) as scheduler:
+        [first] = await behind_gate(gate, scheduler, [])
+        late = asyncio.create_task(scheduler.submit(rows(4, 4), keep, deadline=time.monotonic() - 1))
+        gate.opened.set()
+        await first
+        with pytest.raises(DeadlineExceeded, match="deadline passed"):
+            await late
+        assert scheduler.counters.expired == 1
+        assert len(await scheduler.submit(rows(3), keep, deadline=time.monotonic() + 60)) == 1
+    assert engine.batches == [[1], [3]]
+
+
+async def test_queue_and_compute_times_are_told_apart():
+    gate = Gate()
+    async with scheduling(DummyEngine(fail=gate)) as scheduler:
+        times, waited = Times(), Times()
+        first = asyncio.create_task(scheduler.submit(rows(4), keep, times=times))
+        await gate.until_arrived()
+        second = asyncio.create_task(scheduler.submit(rows(4), keep, times=waited))
+        await asyncio.sleep(0.05)
+        gate.opened.set()
+        await asyncio.gather(first, second)
+    assert times.compute_s >= 0.05 > times.queue_s
+    assert waited.queue_s >= 0.05 > waited.compute_s
+
+
+async def test_batches_are_bounded_in_rows():
+    engine = DummyEngine()
+    async with scheduling(engine, max_batch_rows=3) as scheduler:
+        await scheduler.submit(rows(*[1] * 10), keep)
+    assert [len(batch) for batch in engine.batches] == [3, 3, 3, 1]
+
+
+async def test_a_batch_waits_for_more_when_asked_to():
+    engine = DummyEngine()
+    async with scheduling(engine, batch_wait_s=30.0, max_batch_tokens=8) as scheduler:
+        first = asyncio.create_task(scheduler.submit(rows(4), keep))
+        await settled()
+        assert not first.done()
+        await scheduler.submit(rows(4), keep)
+        await first
+    assert engine.batches == [[4, 4]]
+
+
+async def test_closing_does_not_wait_for_a_batch_to_fill():
+    engine = DummyEngine()
+    async with scheduling(engine, batch_wait_s=30.0) as scheduler:
+        waiting = asyncio.create_task(scheduler.submit(rows(4), keep))
+        await settled()
+        async with asyncio.timeout(10):
+            await scheduler.close()
+        assert len(await waiting) == 1
+
+
+async def test_turns_keep_batches_short_where_compute_is_slow():
+    slow = DummyEngine(tokens_per_s=2000)
+    async with scheduling(slow, max_batch_tokens=4096, max_row_tokens=64, turn_s=0.02) as scheduler:
+        await scheduler.submit(rows(20), keep)
+        await scheduler.submit(rows(*[10] * 60), keep)
+    assert max(sum(batch) for batch in slow.batches[1:]) <= 64
