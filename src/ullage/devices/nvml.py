@@ -154,7 +154,8 @@ class _Driver:
         if memory is None:
             self.notes.append(f"{what} is left out: the driver does not tell its memory ({self.why})")
             return None
-        # The first version counts the driver's reserve as used and does not say how much it is.
+        # The first version counts the driver's reserve as used and does not say how much it is: 480 MiB of an H100,
+        # by which CUDA's total is less than NVML's.
         gpu = Gpu(0, name, int(memory.total), int(memory.free), str(self.told("nvmlDeviceGetUUID", handle) or ""),
                   kind, compute, reserved_bytes=int(getattr(memory, "reserved", 0)))
         holders, told = self._holders(what, handle)

@@ -10,7 +10,7 @@ from ullage.devices import Gpu
 from ullage.engines.base import Engine, Row
 from ullage.engines.onnx_cpu import OnnxCpuEngine
 from ullage.errors import ModelUnsupported, SettingsError
-from ullage.models.card import Card, Shape
+from ullage.models.card import Card
 from ullage.models.export_onnx import export
 from ullage.models.files import locate, locate_folder
 from ullage.models.tokenize import Tokenizer, Tokens
@@ -67,7 +67,7 @@ def _open_graph(
         max_batch_tokens=profile.max_tokens,
         threads=threads,
         arena_bytes=arena_bytes,
-        packed_bytes=matrix_bytes(card.shape),
+        packed_bytes=4 * card.parameters.layers,
     )
     return Tokenizer.of(card, paths["tokenizer"]), engine
 
@@ -102,8 +102,3 @@ def _open_packed(
 
 def row_of(tokens: Tokens) -> Row:
     return Row(tokens.ids, tokens.types)
-
-
-def matrix_bytes(shape: Shape) -> int:
-    """fp32 weight matrices of the layers: four of attention, two of the feed-forward."""
-    return shape.layers * (4 * shape.hidden**2 + 2 * shape.hidden * shape.ffn) * 4

@@ -58,7 +58,7 @@ def encoder_ledger(card: Card, profile: Profile) -> Ledger:
 def _expanded_bytes(card: Card) -> int:
     """Weights as fp32, as ONNX Runtime computes with them."""
     if card.files and card.precision in STORED_BYTES:
-        return card.file("weights").size * 4 // STORED_BYTES[card.precision]
+        return card.weights_bytes * 4 // STORED_BYTES[card.precision]
     return parameters(card.family, card.shape, classifier=card.role == "ranking").total * 4
 
 

@@ -67,7 +67,7 @@ def ladder(service: Service, card: Card, settings: Settings, machine: Machine) -
     Raises SettingsError when a limit, a device or a pinned profile leaves none, ModelUnsupported for a model that
     cannot be served.
     """
-    if card.not_servable:
+    if card.not_servable and card.role != "llm":  # an LLM can be planned for, and is refused when it is to be served
         raise ModelUnsupported(f"{card.name} cannot be served: {card.not_servable}")
     if card.role == "llm":
         rungs = [Rung(profile, llama_ledger(card, profile)) for profile in _contexts(card, settings)]

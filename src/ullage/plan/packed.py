@@ -39,6 +39,12 @@ TILE_TOKENS = 128
 MAX_ROWS = 1024
 """Rows of one forward; more run as several."""
 
+BARE_HEADS: tuple[Family, ...] = ("llama-bidirectional",)
+"""Families whose head is one matrix; the others need room for what is between two."""
+
+TURNS: dict[Family, int] = {"llama-bidirectional": 1, "modernbert": 2}
+"""Tables of rotary positions."""
+
 GATED: tuple[Family, ...] = ("llama-bidirectional", "modernbert", "qwen3")
 
 
@@ -52,7 +58,7 @@ def workspace(shape: Shape, family: Family, precision: str, max_tokens: int, max
     tokens = -(-max_tokens // STEP_TOKENS) * STEP_TOKENS
     chunk = min(CHUNK_TOKENS, tokens)
     rows = most_rows(tokens)
-    tiles = tokens // TILE_TOKENS + rows
+    tiles = tokens // TILE_TOKENS + rows + TILE_TOKENS
     wide = shape.head_dim * (shape.heads + 2 * shape.kv_heads)
     attended = max(shape.hidden, shape.head_dim * shape.heads)
     inner = chunk * shape.ffn * (2 * size if family in GATED else size)
@@ -62,9 +68,9 @@ def workspace(shape: Shape, family: Family, precision: str, max_tokens: int, max
         "shared": max(tokens * wide * size, inner + activated, tiles * shape.hidden * 4),
         "operand": chunk * (attended * BYTES[precision] + 4),
         "room": chunk * shape.hidden * size if precision == "fp8" else 0,
-        "pooled": 2 * rows * shape.hidden * 4,
+        "pooled": rows * shape.hidden * 4 * (1 if family in BARE_HEADS else 2),
         "numbers": (3 * tokens + 3 * tiles + 3 * rows) * 4,
-        "turns": 2 * max_sequence * shape.head_dim * 4,
+        "turns": TURNS.get(family, 0) * max_sequence * shape.head_dim * 4,
     }
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ullage.devices import Gpu, Machine
 from ullage.errors import DoesNotFit
 from ullage.models.card import Card
-from ullage.plan.budget import Budget, budget
+from ullage.plan.budget import Budget, Limit, budget
 from ullage.plan.footprint import plain_ledger
 from ullage.plan.ladder import NO_PACKED, Rung, ladder
 from ullage.plan.profile import Ledger, Profile, mebibytes, sum_text
@@ -253,14 +253,43 @@ def _reason(service: Service, step: _Step, others: _Chosen, settings: Settings, 
 def _refusal(ladders: _Ladders, limits: Budget) -> DoesNotFit:
     """The smallest sum and the budget. Where a GPU could have served, also what is missing there."""
     smallest = [(str(service), min(step.ledger.total for step in steps)) for service, steps in ladders.items()]
-    on_gpu = [f"{service} {said}" for service, steps in ladders.items() if (said := _gpu_shortage(steps, limits))]
+    least = sum(size for _, size in smallest)
     who = "the stack" if len(ladders) > 1 else smallest[0][0]
-    if on_gpu and sum(size for _, size in smallest) <= limits.host.size:
-        steps = [step for found in ladders.values() for step in found if step.gpu]
-        return DoesNotFit(f"{who} does not fit: {'; '.join(on_gpu)}",
-                          needed_bytes=min(step.gpu_bytes for step in steps),
-                          budget_bytes=max((limit.size for limit in limits.gpus.values()), default=0))
-    return _too_small(who, smallest, limits.host.size, limits.host.source, also="; ".join(on_gpu))
+    said = "; ".join(f"{service} {short}" for service, steps in ladders.items()
+                     if (short := _gpu_shortage(steps, limits)))
+    if not said:
+        return _too_small(who, smallest, limits.host.size, limits.host.source)
+    if least <= limits.host.size:
+        needed = _smallest(lambda size: _fits(ladders, limits, gpu_bytes=size))
+        return DoesNotFit(f"{who} does not fit: {said}; gpu_memory that works is {-(-needed // MIB)}MiB",
+                          needed_bytes=needed, budget_bytes=min(limit.size for limit in limits.gpus.values()))
+    if not _fits(ladders, limits, host_bytes=_ENDLESS):
+        return DoesNotFit(f"{who} does not fit: {said}; and of host memory the smallest profiles need "
+                          f"{sum_text(smallest)} = {mebibytes(least)}, the budget is {mebibytes(limits.host.size)} "
+                          f"({limits.host.source})", needed_bytes=least, budget_bytes=limits.host.size)
+    needed = _smallest(lambda size: _fits(ladders, limits, host_bytes=size))
+    return _too_small(who, smallest, limits.host.size, limits.host.source, needed=needed, also=said)
+
+
+_ENDLESS = 1 << 60
+
+
+def _fits(ladders: _Ladders, limits: Budget, *, host_bytes: int | None = None, gpu_bytes: int | None = None) -> bool:
+    """Whether any combination would fit with another budget of the host, or of every GPU."""
+    host = limits.host if host_bytes is None else Limit(host_bytes, "")
+    gpus = limits.gpus if gpu_bytes is None else {index: Limit(gpu_bytes, "") for index in limits.gpus}
+    return next(_combinations(_by_importance(list(ladders)), ladders, Budget(host, gpus)), None) is not None
+
+
+def _smallest(works: Callable[[int], bool]) -> int:
+    """The smallest size that works, when every larger one does and an endless one too."""
+    low, high = 0, 1
+    while not works(high):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle) else (middle, high)
+    return high
 
 
 def _gpu_shortage(steps: list[_Step], limits: Budget) -> str:
@@ -284,12 +313,14 @@ def _parts(step: _Step) -> str:
 
 
 def _too_small(
-    who: str, smallest: Sequence[tuple[str, int]], budget_bytes: int, source: str, also: str = ""
+    who: str, smallest: Sequence[tuple[str, int]], budget_bytes: int, source: str, needed: int | None = None,
+    also: str = "",
 ) -> DoesNotFit:
-    needed = sum(size for _, size in smallest)
+    least = sum(size for _, size in smallest)
+    needed = needed or least
     return DoesNotFit(
         f"{who} does not fit: {also}{'; ' if also else ''}the smallest profiles need {sum_text(smallest)} = "
-        f"{mebibytes(needed)}, the budget is {mebibytes(budget_bytes)} ({source}); the smallest budget that works is "
+        f"{mebibytes(least)}, the budget is {mebibytes(budget_bytes)} ({source}); the smallest budget that works is "
         f"{-(-needed // MIB)}MiB",
         needed_bytes=needed,
         budget_bytes=budget_bytes,

@@ -94,6 +94,12 @@ def test_nothing_is_said_when_every_entry_counts(value):
     assert visible(FOUR, value)[1] == []
 
 
+@pytest.mark.parametrize("value", ["GPU-", "MIG-", "gpu-10a"])
+def test_a_prefix_alone_or_in_small_letters_names_nothing(value):
+    assert names([board("GPU-10a")], value) == []
+    assert names([board("GPU-10a", "MIG-a1")], value) == []
+
+
 def test_a_machine_without_gpus_says_nothing():
     assert visible([], "0,1") == ([], [])
 

@@ -11,7 +11,7 @@ import pytest
 
 from ullage.errors import ModelCorrupt, ModelNotFound
 from ullage.models.card import Card, HubFile, ModelFile, PackageFile, catalog
-from ullage.models.files import cached_path, locate, pull, sha256
+from ullage.models.files import cached_path, locate, missing, pull, remove, sha256
 
 CONTENT = b"weights" * 1000
 PACKAGE, VERSION, MEMBER = "ullage-test-weights", "1.2", "ullage_test_weights/model.onnx"
@@ -125,6 +125,30 @@ def test_the_bundled_models_are_whole(model_cache: Path) -> None:
         paths = locate(card, model_cache)
         for file in card.files:
             assert sha256(paths[file.role]) == file.sha256
+
+
+def test_removing_leaves_what_another_model_uses(registry: Path, tmp_path: Path) -> None:
+    publish(registry)
+    card = card_of()
+    assert missing(card, tmp_path)
+    path = pull(card, tmp_path)["weights"]
+    assert not missing(card, tmp_path)
+    twin = card.model_copy(update={"name": "test/twin"})
+    with pytest.raises(ModelNotFound, match="nothing that is only test/model's is in"):
+        remove(card, tmp_path, [card, twin])
+    assert path.is_file()
+    assert remove(card, tmp_path, [card]) == len(CONTENT)
+    assert not path.parent.exists()
+    assert missing(card, tmp_path)
+
+
+def test_a_full_disk_is_one_line(registry: Path, tmp_path: Path) -> None:
+    """A cache that is a file cannot hold a folder; the system's words are kept."""
+    publish(registry)
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(ModelNotFound, match=r"cannot keep what is fetched in .*cache: Not a directory") as caught:
+        pull(card_of(), tmp_path / "cache")
+    assert "\n" not in str(caught.value)
 
 
 def test_sha256_agrees_with_the_system_tool(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 
+import hypothesis
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from ullage.settings import SERVICES, Settings
 
 MIB = 1 << 20
 GIB = 1 << 30
+MANY = hypothesis.settings(max_examples=6000, deadline=None)
 MODELS = ("ranking", "embedding", "llm")
 IMPORTANCE = ("ranking", "embedding", "llm")
 CARDS = {role: [card for card in known_cards() if card.role == role and not card.not_servable] for role in MODELS}
@@ -72,6 +75,43 @@ def card_sets(draw, least=1):
     return services, {role: draw(st.sampled_from(CARDS[role])) for role in models}
 
 
+@st.composite
+def loose(draw, least=1, on=machines, own=True):
+    """Any services on any machine under any budgets: (services, cards, settings, machine)."""
+    services, cards = draw(card_sets(least))
+    return services, cards, draw(settings(own)), draw(on)
+
+
+@st.composite
+def tight(draw, most_gpus=2, own=True):
+    """A case at whose edge one combination of profiles lies: a byte more or less decides whether it fits.
+
+    The edge is what is free on each memory less its headroom, or a stated budget.
+    """
+    services, cards = draw(card_sets())
+    values = draw(settings(own)) | {"memory": None, "gpu_memory": None}
+    wide = Machine(8, 4096 * GIB, 4096 * GIB, "host", tuple(
+        Gpu(index, f"GPU {index}", 192 * GIB, 192 * GIB, compute=draw(st.sampled_from(COMPUTE)))
+        for index in range(draw(st.integers(0, most_gpus)))))
+    try:
+        wanted = [draw(st.sampled_from(ways(service, cards, values, wide) or [(0, None, 0)])) for service in services]
+    except SettingsError:
+        assume(False)
+    edge = st.sampled_from([-1, 0, 0, 1, -MIB, MIB]) | st.integers(-GIB, GIB)
+    host = max(0, sum(way[0] for way in wanted) + draw(edge))
+    by_gpu = [max(0, sum(way[2] for way in wanted if way[1] == gpu.index) + draw(edge)) for gpu in wide.gpus]
+    if draw(st.booleans()):
+        values |= {"memory": max([host, *(values[name] or 0 for name in OWN if "gpu" not in name and own)])}
+    else:
+        wide = replace(wide, free_bytes=min(wide.total_bytes, host + headroom(values["headroom"], wide.total_bytes)))
+    return services, cards, values, replace(wide, gpus=tuple(
+        replace(gpu, free_bytes=min(gpu.total_bytes, size + headroom(values["gpu_headroom"], gpu.total_bytes)))
+        for gpu, size in zip(wide.gpus, by_gpu, strict=True)))
+
+
+cases = tight() | loose()
+
+
 def planned(services, cards, values, machine):
     """The plan, or the refusal. Settings that contradict a card or machine are another test's matter."""
     try:
@@ -80,6 +120,13 @@ def planned(services, cards, values, machine):
         return refused
     except SettingsError:
         assume(False)
+
+
+def first_model(case):
+    """(service, card, settings, machine) of a case, for a service that is started alone."""
+    services, cards, values, machine = case
+    role = next(service for service in services if service in cards)
+    return role, cards[role], values, machine
 
 
 def planned_alone(role, card, values, machine):
@@ -122,12 +169,12 @@ def some_way_fits(services, cards, values, machine, room):
     """Brute force over all combinations. Ways that cost the same are tried once."""
     host, by_gpu = room
     choices = [sorted(set(ways(service, cards, values, machine)), key=lambda way: way[0]) for service in services]
-    for combination in itertools.product(*choices):
-        if sum(way[0] for way in combination) > host:
-            continue
-        if all(sum(way[2] for way in combination if way[1] == index) <= size for index, size in by_gpu.items()):
-            return True
-    return False
+    return any(fits(combination, host, by_gpu) for combination in itertools.product(*choices))
+
+
+def fits(combination, host, by_gpu):
+    return sum(way[0] for way in combination) <= host and all(
+        sum(way[2] for way in combination if way[1] == index) <= size for index, size in by_gpu.items())
 
 
 def place(found, service, cards, values, machine):
@@ -145,9 +192,10 @@ def assert_within(found, room):
         assert found.gpu_bytes(index) <= size
 
 
-@given(card_sets(), settings(), machines)
-def test_a_stack_never_exceeds_budget_less_headroom_on_any_memory(chosen, values, machine):
-    services, cards = chosen
+@MANY
+@given(cases)
+def test_a_stack_never_exceeds_budget_less_headroom_on_any_memory(case):
+    services, cards, values, machine = case
     found = planned(services, cards, values, machine)
     if isinstance(found, DoesNotFit):
         return
@@ -160,9 +208,9 @@ def test_a_stack_never_exceeds_budget_less_headroom_on_any_memory(chosen, values
         assert one.gpu_ledger is None or own_gpu is None or one.gpu_ledger.total <= own_gpu
 
 
-@given(card_sets(), settings(), machines)
-def test_every_fallback_fits_beside_the_others_and_is_worse(chosen, values, machine):
-    services, cards = chosen
+@given(cases)
+def test_every_fallback_fits_beside_the_others(case):
+    services, cards, values, machine = case
     found = planned(services, cards, values, machine)
     if isinstance(found, DoesNotFit):
         return
@@ -176,10 +224,10 @@ def test_every_fallback_fits_beside_the_others_and_is_worse(chosen, values, mach
                 assert found.gpu_bytes(index) - own_part + lower.gpu_ledger.total <= by_gpu[index]
 
 
-@given(st.sampled_from(MODELS).flatmap(lambda role: st.tuples(st.just(role), st.sampled_from(CARDS[role]))),
-       settings(), machines)
-def test_a_service_alone_never_exceeds_its_budget_and_is_refused_only_when_no_way_fits(chosen, values, machine):
-    role, card = chosen
+@MANY
+@given(cases)
+def test_a_service_alone_never_exceeds_its_budget_and_is_refused_only_when_no_way_fits(case):
+    role, card, values, machine = first_model(case)
     found = planned_alone(role, card, values, machine)
     room = rooms(values, machine, alone=role)
     if isinstance(found, DoesNotFit):
@@ -188,17 +236,18 @@ def test_a_service_alone_never_exceeds_its_budget_and_is_refused_only_when_no_wa
         assert_within(found, room)
 
 
-@given(card_sets(), settings(), st.sampled_from(EXAMPLES) | made_up(most_gpus=2))
-def test_a_stack_is_refused_only_when_no_combination_fits(chosen, values, machine):
-    services, cards = chosen
+@MANY
+@given(tight() | loose(on=st.sampled_from(EXAMPLES) | made_up(most_gpus=2)))
+def test_a_stack_is_refused_only_when_no_combination_fits(case):
+    services, cards, values, machine = case
     found = planned(services, cards, values, machine)
     if isinstance(found, DoesNotFit):
         assert not some_way_fits(services, cards, values, machine, rooms(values, machine))
 
 
-@given(card_sets(), settings(), machines)
-def test_the_same_input_gives_the_same_plan(chosen, values, machine):
-    services, cards = chosen
+@given(cases)
+def test_the_same_input_gives_the_same_plan(case):
+    services, cards, values, machine = case
     first, second = (planned(services, dict(cards), dict(values), machine) for _ in range(2))
     if isinstance(first, DoesNotFit):
         assert first.message == second.message
@@ -212,9 +261,9 @@ def larger(draw, values):
     return values | more
 
 
-@given(st.data(), st.sampled_from(MODELS), settings(), machines)
-def test_a_larger_budget_never_gives_a_service_alone_a_worse_profile(data, role, values, machine):
-    card = data.draw(st.sampled_from(CARDS[role]))
+@given(st.data(), cases)
+def test_a_larger_budget_never_gives_a_service_alone_a_worse_profile(data, case):
+    role, card, values, machine = first_model(case)
     more = larger(data.draw, values)
     small, large = (planned_alone(role, card, budget, machine) for budget in (values, more))
     if isinstance(small, DoesNotFit):
@@ -224,9 +273,10 @@ def test_a_larger_budget_never_gives_a_service_alone_a_worse_profile(data, role,
     assert place(large, role, cards, more, machine) <= place(small, role, cards, values, machine)
 
 
-@given(st.data(), card_sets(), settings(), without_gpu)
-def test_without_a_gpu_a_larger_budget_never_gives_any_service_a_worse_profile(data, chosen, values, machine):
-    services, cards = chosen
+@MANY
+@given(st.data(), tight(most_gpus=0) | loose(on=without_gpu))
+def test_without_a_gpu_a_larger_budget_never_gives_any_service_a_worse_profile(data, case):
+    services, cards, values, machine = case
     more = larger(data.draw, values)
     small, large = (planned(services, cards, budget, machine) for budget in (values, more))
     if isinstance(small, DoesNotFit):
@@ -236,9 +286,10 @@ def test_without_a_gpu_a_larger_budget_never_gives_any_service_a_worse_profile(d
         assert place(large, role, cards, more, machine) <= place(small, role, cards, values, machine)
 
 
-@given(st.data(), card_sets(), settings(), machines)
-def test_with_gpus_a_larger_budget_never_gives_a_worse_plan_the_reranker_first(data, chosen, values, machine):
-    services, cards = chosen
+@MANY
+@given(st.data(), cases)
+def test_with_gpus_a_larger_budget_never_gives_a_worse_plan_the_reranker_first(data, case):
+    services, cards, values, machine = case
     more = larger(data.draw, values)
     small, large = (planned(services, cards, budget, machine) for budget in (values, more))
     if isinstance(small, DoesNotFit):
@@ -249,11 +300,27 @@ def test_with_gpus_a_larger_budget_never_gives_a_worse_plan_the_reranker_first(d
     assert after <= before
 
 
-@given(card_sets(), settings(), machines, SIZES)
-def test_a_machine_with_more_free_memory_never_gives_a_worse_plan(chosen, values, machine, extra):
-    services, cards = chosen
-    free = min(machine.total_bytes, machine.free_bytes + extra)
-    roomier = Machine(machine.cores, machine.total_bytes, free, machine.limit, machine.gpus)
+@MANY
+@given(cases)
+def test_with_gpus_no_combination_better_in_the_order_of_importance_would_fit(case):
+    services, cards, values, machine = case
+    found = planned(services, cards, values, machine)
+    choices = {service: ways(service, cards, values, machine) for service in services}
+    if isinstance(found, DoesNotFit) or all(way[1] is None for found in choices.values() for way in found):
+        return
+    host, by_gpu = rooms(values, machine)
+    order = [*(service for service in services if service not in cards), *(s for s in IMPORTANCE if s in cards)]
+    best = next(combination for combination in itertools.product(*(choices[service] for service in order))
+                if fits(combination, host, by_gpu))
+    chosen = [(one.ledger.total, one.gpu.index if one.gpu else None, one.gpu_ledger.total if one.gpu_ledger else 0)
+              for one in (found[service] for service in order)]
+    assert chosen == list(best)
+
+
+@given(cases, SIZES)
+def test_a_machine_with_more_free_memory_never_gives_a_worse_plan(case, extra):
+    services, cards, values, machine = case
+    roomier = replace(machine, free_bytes=min(machine.total_bytes, machine.free_bytes + extra))
     small, large = (planned(services, cards, values, on) for on in (machine, roomier))
     if isinstance(small, DoesNotFit):
         return
@@ -263,22 +330,22 @@ def test_a_machine_with_more_free_memory_never_gives_a_worse_plan(chosen, values
     assert after <= before
 
 
-@given(card_sets(), settings(), machines)
-def test_a_refusal_asks_for_more_than_there_was_in_one_line(chosen, values, machine):
-    services, cards = chosen
+@given(cases)
+def test_a_refusal_asks_for_more_than_there_was_in_one_line(case):
+    services, cards, values, machine = case
     found = planned(services, cards, values, machine)
     if isinstance(found, DoesNotFit):
         assert found.needed_bytes > found.budget_bytes >= 0
         assert "\n" not in found.message
 
 
-@given(card_sets(), settings(own=False), machines)
-def test_the_budget_that_a_refusal_names_works_where_there_is_room(chosen, values, machine):
-    services, cards = chosen
+@given(tight(own=False) | loose(own=False))
+def test_the_budget_that_a_refusal_names_works_where_there_is_room(case):
+    services, cards, values, machine = case
     found = planned(services, cards, values, machine)
     named = isinstance(found, DoesNotFit) and re.search(r"the smallest budget that works is (\d+)MiB", found.message)
     if not named:
         return
-    roomy = Machine(machine.cores, 1 << 50, 1 << 50, machine.limit, machine.gpus)
+    roomy = replace(machine, total_bytes=1 << 50, free_bytes=1 << 50)
     again = planned(services, cards, values | {"memory": int(named[1]) * MIB, "headroom": 0}, roomy)
     assert not isinstance(again, DoesNotFit), again.message
