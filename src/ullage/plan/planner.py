@@ -150,7 +150,8 @@ def _within_own_budget(service: Service, steps: list[_Step], settings: Settings)
     least = min(steps, key=lambda step: step.ledger.total)
     if own is not None and least.ledger.total > own:
         raise _too_small(service, [(str(service), least.ledger.total)], own, f"{service}_memory")
-    least = min(steps, key=lambda step: step.gpu_bytes)
+    in_host = [step for step in steps if own is None or step.ledger.total <= own]
+    least = min(in_host, key=lambda step: step.gpu_bytes)
     raise _too_small(service, [(str(service), least.gpu_bytes)], own_gpu or 0, f"{service}_gpu_memory")
 
 
