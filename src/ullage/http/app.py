@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
@@ -14,16 +13,20 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from ullage.errors import UllageError
+from ullage.errors import SettingsError, UllageError
+from ullage.http.door import Door, hang
 from ullage.http.errors import install_error_handlers
-from ullage.http.gate import GateMiddleware
+from ullage.http.gate import ByteGate, GateMiddleware
 from ullage.http.health import Health
+from ullage.http.identity import ServiceInfo, add_identity_routes
 from ullage.http.memory import Held, Memory, add_memory_routes
 from ullage.http.metrics import HttpMetrics, gauge
 from ullage.http.middleware import RequestMiddleware
 from ullage.version import __version__
 
 log = structlog.get_logger("ullage.http")
+GRPC_DRAIN_S = 30.0
+"""For calls in flight when the server stops; that of HTTP."""
 
 
 class Lifecycle(Protocol):
@@ -36,27 +39,12 @@ class Lifecycle(Protocol):
         """Finish accepted work and give memory back."""
 
 
-@dataclass(slots=True)
-class ServiceInfo:
-    """What a server says of itself. `ledger` maps each part of the plan to bytes; `models` may be empty."""
-
-    service: str
-    models: tuple[str, ...] = ()
-    revision: str = ""
-    licence: str = "Apache-2.0"
-    profile: str = ""
-    ledger: dict[str, int] = field(default_factory=dict)
-    model_fields: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def planned_bytes(self) -> int:
-        return sum(self.ledger.values())
-
-
-def build_app(info: ServiceInfo, lifecycle: Lifecycle, *, max_body: int) -> FastAPI:
+def build_app(info: ServiceInfo, lifecycle: Lifecycle, *, max_body: int, door: Door | None = None) -> FastAPI:
     """A FastAPI app with live, ready, models, metadata, version, memory and metrics.
 
-    `app.state.health`, `app.state.registry` and `app.state.failure` (the error that ended the start, or None).
+    `app.state.health`, `app.state.registry` and `app.state.failure` (the error that ended the start, or None). A model
+    at `app.state.kserve` is served over gRPC too where the door has a port for it. Without a door, `run_server` gives
+    the app one.
     """
     health = Health()
     registry = CollectorRegistry()
@@ -64,9 +52,12 @@ def build_app(info: ServiceInfo, lifecycle: Lifecycle, *, max_body: int) -> Fast
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        grpc = await _start_grpc(app, memory.gate, max_body)
         starting = asyncio.create_task(_start(app, info, memory, lifecycle, health))
         yield
         health.stopping()
+        if grpc is not None:
+            await grpc.stop(GRPC_DRAIN_S)
         starting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await starting
@@ -75,19 +66,41 @@ def build_app(info: ServiceInfo, lifecycle: Lifecycle, *, max_body: int) -> Fast
     app = FastAPI(title=f"ullage {info.service}", version=__version__, lifespan=lifespan,
                   openapi_url="/v1/openapi.json", docs_url="/v1/docs")
     app.state.health, app.state.registry, app.state.failure, app.state.on_failure = health, registry, None, None
+    app.state.kserve = None
     if memory.gate is not None:
         app.add_middleware(GateMiddleware, gate=memory.gate)
     app.add_middleware(RequestMiddleware, max_body=max_body, metrics=HttpMetrics(registry))
+    if door is not None:
+        hang(app, door)
     install_error_handlers(app)
     _health_routes(app, health)
-    _identity_routes(app, info)
+    add_identity_routes(app, info)
     add_memory_routes(app, memory, registry)
     _metrics_route(app, registry)
     return app
 
 
+async def _start_grpc(app: FastAPI, gate: ByteGate | None, max_body: int) -> Any:
+    """The gRPC server, or None where there is none. A port that is taken ends the start, as one of HTTP does."""
+    door: Door | None = getattr(app.state, "door", None)
+    if app.state.kserve is None or door is None or door.grpc_port is None:
+        return None
+    from ullage.http.grpc.server import serve_grpc
+
+    try:
+        return await serve_grpc(app.state.kserve, door, gate, max_body=max_body)
+    except SettingsError as error:
+        app.state.failure = error
+        if app.state.on_failure is not None:
+            app.state.on_failure()
+        return None
+
+
 async def _start(app: FastAPI, info: ServiceInfo, memory: Memory, lifecycle: Lifecycle, health: Health) -> None:
     begun = time.perf_counter()
+    if app.state.failure is not None:
+        health.failed(app.state.failure.message)
+        return
     try:
         await lifecycle.start(health)
     except UllageError as error:
@@ -111,40 +124,6 @@ def _health_routes(app: FastAPI, health: Health) -> None:
     @app.get("/v1/health/ready", tags=["health"], responses={503: {"description": "not ready, with the reason"}})
     async def ready() -> JSONResponse:
         return JSONResponse(health.body(), 200 if health.ready else 503)
-
-
-def _identity_routes(app: FastAPI, info: ServiceInfo) -> None:
-    created = int(time.time())
-
-    @app.get("/v1/models", tags=["identity"])
-    async def models() -> dict[str, object]:
-        return {
-            "object": "list",
-            "data": [
-                {"id": name, "object": "model", "created": created, "owned_by": "ullage",
-                 "root": info.models[0], **info.model_fields}
-                for name in info.models
-            ],
-        }
-
-    @app.get("/v1/metadata", tags=["identity"])
-    async def metadata() -> dict[str, object]:
-        return {
-            "version": __version__,
-            "modelInfo": [
-                {"modelUrl": name, "shortName": f"{name.rsplit('/', 1)[-1]}:{info.revision or __version__}"}
-                for name in info.models
-            ],
-            "repository_override": "",
-            "assetInfo": [],
-            "licenseInfo": {"name": info.licence, "path": "", "sha": "", "size": 0, "url": "", "type": "file",
-                            "content": info.licence},
-            "profile": info.profile,
-        }
-
-    @app.get("/v1/version", tags=["identity"])
-    async def version() -> dict[str, str]:
-        return {"release": __version__, "api": "1.10.0"}
 
 
 def _metrics_route(app: FastAPI, registry: CollectorRegistry) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -10,21 +10,37 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from ullage.errors import InvalidRequest, UllageError, Unavailable, outcome
+from ullage.http.dialects import Said, dialect_of
 
 log = structlog.get_logger("ullage.http")
 
 
-def error_body(message: str, kind: str, detail: object = None) -> dict[str, object]:
-    """The NIM error object; `detail` is an object so that clients may index it."""
-    return {"object": "error", "message": message, "detail": detail or {}, "type": kind}
+class ErrorResponse(Response):
+    """An error that takes the words and the code of the dialect it is sent in."""
+
+    def __init__(self, error: UllageError, detail: object = None, headers: Mapping[str, str] | None = None) -> None:
+        what = outcome(error)
+        super().__init__(status_code=what.http_status)
+        self._error = error
+        self._kind = what.kind
+        self._detail = detail
+        self._extra = dict(headers or {})
+        if isinstance(error, Unavailable):
+            self._extra["Retry-After"] = str(error.retry_after_s)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        dialect = dialect_of(scope)
+        status = dialect.status(self._error, self.status_code)
+        body = dialect.body(Said(self._error.message, self._kind, status, self._detail))
+        await JSONResponse(body, status, headers=self._extra)(scope, receive, send)
 
 
-def error_response(error: UllageError, detail: object = None) -> JSONResponse:
-    what = outcome(error)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
-    return JSONResponse(error_body(error.message, what.kind, detail), what.http_status, headers=headers)
+def error_response(error: UllageError, detail: object = None, headers: Mapping[str, str] | None = None) -> Response:
+    return ErrorResponse(error, detail, headers)
 
 
 def describe_faults(faults: Sequence[Any]) -> str:
@@ -41,23 +57,24 @@ def describe_faults(faults: Sequence[Any]) -> str:
 
 def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(UllageError)
-    async def _ullage(_: Request, error: UllageError) -> JSONResponse:
+    async def _ullage(_: Request, error: UllageError) -> Response:
         if outcome(error).http_status >= 500:
             log.warning("request failed", error=type(error).__name__, reason=error.message)
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    async def _schema(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def _schema(_: Request, error: RequestValidationError) -> Response:
         faults = error.errors()
         return error_response(InvalidRequest(describe_faults(faults)), {"fields": [_plain(f) for f in faults]})
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         message = f"{request.method} {request.url.path}: {error.detail}"
-        return JSONResponse(error_body(message, "http_error"), error.status_code, headers=error.headers)
+        body = dialect_of(request.scope).body(Said(message, "http_error", error.status_code))
+        return JSONResponse(body, error.status_code, headers=error.headers)
 
     @app.exception_handler(Exception)
-    async def _foreign(_: Request, error: Exception) -> JSONResponse:
+    async def _foreign(_: Request, error: Exception) -> Response:
         log.error("unexpected error", exc_info=error)
         return error_response(UllageError("internal error; the server's log has it under this request id"))
 

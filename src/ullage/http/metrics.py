@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
@@ -24,6 +24,20 @@ class HttpMetrics:
     def observe(self, route: str, method: str, status: int, seconds: float) -> None:
         self._requests.labels(route, method, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+
+class PhaseMetrics:
+    """Seconds of each phase of a request: tokenize, queue, compute."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "ullage_phase_seconds", "Time in one phase of a request", ["phase"], registry=registry,
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
+        )
+
+    def observe(self, seconds: Mapping[str, float]) -> None:
+        for phase, value in seconds.items():
+            self._seconds.labels(phase).observe(value)
 
 
 def gauge(registry: CollectorRegistry, name: str, text: str, read: Callable[[], float]) -> None:

@@ -8,6 +8,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from ullage.errors import SettingsError
+from ullage.http.door import Door, hang
+from ullage.http.tls import Tls
 
 BACKLOG = 2048
 
@@ -32,10 +34,16 @@ def claim_port(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run_server(app: FastAPI, listener: socket.socket, *, drain_s: float = 30.0) -> None:
-    """Serve until SIGTERM or SIGINT; in-flight requests get `drain_s` seconds. Raises what ended the start."""
+def run_server(app: FastAPI, listener: socket.socket, *, drain_s: float = 30.0, door: Door | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; in-flight requests get `drain_s` seconds. Raises what ended the start.
+
+    `door` brings TLS and keys to an app that was built without one.
+    """
+    hang(app, door or Door())
+    tls: Tls | None = app.state.door.tls
+    pair = {} if tls is None else {"ssl_certfile": str(tls.cert), "ssl_keyfile": str(tls.key)}
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", server_header=False,
-                            timeout_graceful_shutdown=int(drain_s))
+                            timeout_graceful_shutdown=int(drain_s), **pair)  # type: ignore[arg-type]
     server = uvicorn.Server(config)
 
     def give_up() -> None:

@@ -1,12 +1,31 @@
-"""Bodies of `POST /v1/embeddings`: OpenAI's, with the fields the embedding NIM adds."""
+"""Bodies of `POST /v1/embeddings`, OpenAI's with the fields the embedding NIM adds, and of TEI's `POST /embed`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ullage.http.text import FilledText
+
+EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary"]
+MAX_INTEGER = 2**31 - 1
+
+
+def _is_text(value: Any) -> Any:
+    """Refuse tokens and images in words that say so."""
+    items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, int | list) and not isinstance(item, bool) for item in items):
+        raise ValueError("token ids are not taken: give text")
+    if any(isinstance(item, str) and item.lstrip().startswith("data:image/") for item in items):
+        raise ValueError("images are not taken: this model embeds text")
+    return value
+
+
+def _is_text_modality(value: Any) -> Any:
+    if any(item not in ("text", None) for item in (value if isinstance(value, list) else [value])):
+        raise ValueError("this model embeds text: leave modality out, or send 'text'")
+    return value
 
 
 class EmbeddingRequest(BaseModel):
@@ -15,20 +34,20 @@ class EmbeddingRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: Annotated[str, Field(min_length=1, max_length=128)]
-    input: FilledText | Annotated[list[FilledText], Field(min_length=1)]
+    input: Annotated[FilledText | Annotated[list[FilledText], Field(min_length=1)], BeforeValidator(_is_text)]
     input_type: Literal["query", "passage"] | None = None
-    encoding_format: Literal["float", "base64"] = "float"
-    embedding_type: Literal["float"] = "float"
-    dimensions: Annotated[int, Field(ge=1)] | None = None
-    truncate: Literal["NONE", "START", "END"] = "NONE"
-    modality: Literal["text"] | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    embedding_type: EmbeddingType | None = None
+    dimensions: Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)] | None = None
+    truncate: Literal["NONE", "START", "END"] | None = None
+    modality: Annotated[str | list[str] | None, BeforeValidator(_is_text_modality)] = None
     user: str | None = None
 
 
 class Embedding(BaseModel):
     object: Literal["embedding"] = "embedding"
     index: int
-    embedding: list[float] | str
+    embedding: list[float] | list[int] | str
 
 
 class Usage(BaseModel):
@@ -41,3 +60,16 @@ class EmbeddingResponse(BaseModel):
     data: list[Embedding]
     model: str
     usage: Usage
+
+
+class TeiEmbedRequest(BaseModel):
+    """`prompt_name` is `query` or `passage`: the prefix of the model's card."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    inputs: Annotated[FilledText | Annotated[list[FilledText], Field(min_length=1)], BeforeValidator(_is_text)]
+    normalize: bool | None = True
+    truncate: bool | None = False
+    truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
+    prompt_name: Literal["query", "passage", "document"] | None = None
+    dimensions: Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)] | None = None

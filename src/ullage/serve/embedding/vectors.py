@@ -26,11 +26,15 @@ class Vectors:
     """`rows` [n, hidden] fp32, unit length where the card says so; tokens read and cut; seconds of each phase."""
 
     rows: Float32
+    tokens: tuple[int, ...]
     cut: tuple[int, ...]
-    prompt_tokens: int
     tokenize_s: float
     queue_s: float
     compute_s: float
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(self.tokens)
 
 
 async def embed(
@@ -49,8 +53,8 @@ async def embed(
     rows = await encoder.scheduler.submit([row_of(tokens) for tokens in encoded], _keep, pure="vector", times=times)
     return Vectors(
         rows=np.stack(rows),
+        tokens=tuple(len(tokens) for tokens in encoded),
         cut=tuple(tokens.cut for tokens in encoded),
-        prompt_tokens=sum(len(tokens) for tokens in encoded),
         tokenize_s=tokenized - begun,
         queue_s=times.queue_s,
         compute_s=times.compute_s,

@@ -1,16 +1,20 @@
-"""The ranking service over HTTP."""
+"""The ranking service over HTTP, and gRPC where a port is set."""
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 
-from ullage.errors import NotReady, UnknownModel
+from ullage.errors import UnknownModel
 from ullage.http import ServiceInfo, build_app
-from ullage.http.telling import tell
+from ullage.http.door import Door
+from ullage.http.metrics import PhaseMetrics
+from ullage.http.names import Names
 from ullage.plan import ServicePlan
-from ullage.serve.encoder import Encoder, EncoderLifecycle, add_scheduler_metrics, within
-from ullage.serve.ranking.ranker import Ranker, Scores
-from ullage.serve.ranking.schema import Ranking, RankingRequest, RankingResponse, Usage
+from ullage.serve.encoder import Encoder, EncoderLifecycle, add_scheduler_metrics
+from ullage.serve.ranking.grpc import RankingModel
+from ullage.serve.ranking.ranker import Scores
+from ullage.serve.ranking.routes import add_nim_routes, add_rerank_routes, add_tei_routes
+from ullage.serve.ranking.service import RankingService, ranker_of
 from ullage.settings import Settings
 
 
@@ -18,48 +22,30 @@ async def _prove(encoder: Encoder) -> Scores:
     return await ranker_of(encoder).score("is it ready?", ["ready", "not ready"])
 
 
-def ranker_of(encoder: Encoder) -> Ranker:
-    return Ranker(encoder.card, encoder.tokenizer, encoder.scheduler, limit=encoder.profile.max_sequence)
-
-
 def create_app(settings: Settings, planned: ServicePlan) -> FastAPI:
-    """`POST /v1/ranking` and the routes every service has."""
+    """Every dialect of ranking and the routes every service has."""
     card = planned.card
     if card is None:
         raise UnknownModel("the ranking service needs a model: set ranking_model")
-    names = tuple(filter(None, (*card.names, settings.ranking_served_name)))
+    door = Door.of(settings, "ranking")
+    names = Names.of((*card.names, settings.ranking_served_name))
     lifecycle = EncoderLifecycle(settings, planned, _prove)
     kind = {"kind": card.kind, "scores": "relative" if card.kind == "fusion" else "absolute"}
     info = ServiceInfo(
         service="ranking",
-        models=names,
+        models=names.listed,
         revision=card.revision,
         licence=card.licence,
         profile=planned.profile_id,
         ledger=planned.ledger.as_dict(),
         model_fields={"max_model_len": planned.profile.max_sequence if planned.profile else 0, "ullage": kind},
     )
-    app = build_app(info, lifecycle, max_body=int(settings.max_body))
+    app = build_app(info, lifecycle, max_body=int(settings.max_body), door=door)
     add_scheduler_metrics(app.state.registry, lifecycle)
-
-    @app.post("/v1/ranking", response_model=RankingResponse, tags=["ranking"])
-    async def ranking(request: RankingRequest, response: Response) -> RankingResponse:
-        if request.model not in names:
-            raise UnknownModel(f"model {request.model!r} is not served here: {', '.join(names)} is")
-        if lifecycle.encoder is None or not app.state.health.ready:
-            raise NotReady(f"ranking is not ready: {app.state.health.reason}", retry_after_s=2)
-        passages = [passage.text for passage in request.passages]
-        work = ranker_of(lifecycle.encoder).score(request.query.text, passages, request.truncate)
-        scores = await within(settings.request_timeout_s, work)
-        seconds = {"tokenize": scores.tokenize_s, "queue": scores.queue_s, "compute": scores.compute_s}
-        tell(response, seconds, scores.cut)
-        return _answer(scores)
-
+    phases = PhaseMetrics(app.state.registry)
+    service = RankingService(card, names, lifecycle, app.state.health, phases, settings.request_timeout_s)
+    add_nim_routes(app, service)
+    add_rerank_routes(app, service)
+    add_tei_routes(app, service)
+    app.state.kserve = RankingModel(service)
     return app
-
-
-def _answer(scores: Scores) -> RankingResponse:
-    return RankingResponse(
-        rankings=[Ranking(index=i, logit=float(scores.logits[i])) for i in scores.order()],
-        usage=Usage(prompt_tokens=scores.prompt_tokens, total_tokens=scores.prompt_tokens),
-    )

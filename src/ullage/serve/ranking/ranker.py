@@ -11,17 +11,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TypeVar
 
 import numpy as np
 
 from ullage.engines.base import Float32
 from ullage.engines.encoder import row_of
-from ullage.errors import EngineFailed, TooLong
+from ullage.errors import EngineFailed
 from ullage.models.card import Card
 from ullage.models.lexical import analyze
 from ullage.models.tokenize import Tokenizer, Tokens
 from ullage.schedule import Scheduler, Times
+from ullage.serve.ranking.fit import Fitted, Truncate, fit
 from ullage.serve.ranking.fusion import (
     PassageFeatures,
     QueryFeatures,
@@ -31,16 +32,18 @@ from ullage.serve.ranking.fusion import (
     query_features,
 )
 
-Truncate = Literal["NONE", "END"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """`logits` [n] fp32 in request order; per passage the tokens read and the tokens cut; seconds of each phase."""
+    """`logits` [n] fp32 in request order; per passage the tokens read, the tokens cut, and the windows it was read in;
+    seconds of each phase."""
 
     logits: Float32
     tokens: tuple[int, ...]
     cut: tuple[int, ...]
+    windows: tuple[int, ...]
     prompt_tokens: int
     tokenize_s: float
     queue_s: float
@@ -60,63 +63,69 @@ class Ranker:
         self._tokenizer = tokenizer
         self._scheduler = scheduler
 
-    async def score(self, query: str, passages: Sequence[str], truncate: Truncate = "NONE") -> Scores:
-        """One logit for every passage.
+    async def score(
+        self, query: str, passages: Sequence[str], truncate: Truncate = "NONE", *,
+        most_windows: int | None = None, passage_tokens: int | None = None,
+    ) -> Scores:
+        """One logit for every passage; of one read in windows, the largest.
 
         Raises TooLong (NONE and a row over the limit, or a query that leaves a passage no room), Overloaded,
         NotReady, OutOfMemory or EngineFailed.
         """
-        return await (self._fusion if self.card.kind == "fusion" else self._pairs)(query, passages, truncate)
-
-    async def _pairs(self, query: str, passages: Sequence[str], truncate: Truncate) -> Scores:
         begun = time.perf_counter()
-        alone, *encoded = await asyncio.to_thread(self._tokenizer.encode_pairs, query, ["", *passages])
-        encoded = self._fit(alone, encoded, truncate)
-        tokenized = time.perf_counter()
+        fusion = self.card.kind == "fusion"
+        alone, *encoded = await asyncio.to_thread(self._encode, query, passages, fusion)
+        fitted = fit(alone, encoded, self.limit, truncate, most_windows=most_windows, passage_tokens=passage_tokens)
+        tokenize_s = time.perf_counter() - begun
         times = Times()
-        rows = [row_of(tokens) for tokens in encoded]
-        logits = await self._scheduler.submit(rows, _logit, pure="logit", times=times)
-        return _scores(np.asarray(logits, np.float32), encoded, 0, tokenized - begun, times)
+        if fusion:
+            logits = await self._fusion(query, alone, passages, fitted, times)
+        else:
+            logits = await self._pairs(fitted, times)
+        return Scores(
+            logits=logits,
+            tokens=tuple(each.tokens for each in fitted),
+            cut=tuple(each.cut for each in fitted),
+            windows=tuple(len(each.rows) for each in fitted),
+            prompt_tokens=(len(alone) if fusion else 0) + sum(each.tokens for each in fitted),
+            tokenize_s=tokenize_s,
+            queue_s=times.queue_s,
+            compute_s=times.compute_s,
+        )
 
-    async def _fusion(self, query: str, passages: Sequence[str], truncate: Truncate) -> Scores:
-        begun = time.perf_counter()
-        alone, *encoded = await asyncio.to_thread(self._tokenizer.encode, [query, *passages])
-        encoded = self._fit(alone, encoded, truncate)
-        tokenized = time.perf_counter()
-        asked, times = Times(), Times()
+    def _encode(self, query: str, passages: Sequence[str], fusion: bool) -> list[Tokens]:
+        """The query with an empty passage, or alone, and then the passages."""
+        if fusion:
+            return self._tokenizer.encode([query, *passages])
+        return self._tokenizer.encode_pairs(query, ["", *passages])
+
+    async def _pairs(self, fitted: Sequence[Fitted], times: Times) -> Float32:
+        rows = [row_of(tokens) for each in fitted for tokens in each.rows]
+        scored = await self._scheduler.submit(rows, _logit, pure="logit", times=times)
+        logits = [max(part) for part in _by_passage(scored, fitted)]
+        return np.asarray(logits, np.float32) / np.float32(self.card.temperature)
+
+    async def _fusion(
+        self, query: str, alone: Tokens, passages: Sequence[str], fitted: Sequence[Fitted], times: Times
+    ) -> Float32:
+        asked, read = Times(), Times()
         [features] = await self._scheduler.submit([row_of(alone)], partial(_query, query, alone), times=asked)
-        rows = [row_of(tokens) for tokens in encoded]
-        parts = await self._scheduler.submit(rows, partial(_passage, features), times=times)
-        logits = await asyncio.to_thread(_combine, query, passages, parts)
-        both = Times(asked.queue_s + times.queue_s, asked.compute_s + times.compute_s)
-        return _scores(logits, encoded, len(alone), tokenized - begun, both)
-
-    def _fit(self, alone: Tokens, encoded: list[Tokens], truncate: Truncate) -> list[Tokens]:
-        """Cut the passages, never the query; refuse a query that leaves a passage no room."""
-        if len(alone) >= self.limit:
-            raise _too_long(len(alone), self.limit, "the query alone")
-        longest = max(len(tokens) for tokens in encoded)
-        if longest > self.limit and truncate == "NONE":
-            raise _too_long(longest, self.limit)
-        return [tokens.cut_to(self.limit) for tokens in encoded]
+        rows = [row_of(tokens) for each in fitted for tokens in each.rows]
+        parts = await self._scheduler.submit(rows, partial(_passage, features), times=read)
+        times.queue_s, times.compute_s = asked.queue_s + read.queue_s, asked.compute_s + read.compute_s
+        return await asyncio.to_thread(_combine, query, passages, [_best(p) for p in _by_passage(parts, fitted)])
 
 
-def _too_long(length: int, limit: int, what: str = "") -> TooLong:
-    """The phrase is matched by clients: keep it to the letter."""
-    said = f"Input length {length} exceeds maximum allowed token size {limit}"
-    return TooLong(f"{said} ({what})" if what else said)
+def _by_passage(results: Sequence[T], fitted: Sequence[Fitted]) -> list[Sequence[T]]:
+    """Results of rows laid end to end, those of each passage together."""
+    ends = np.cumsum([len(each.rows) for each in fitted]).tolist()
+    return [results[end - len(each.rows) : end] for each, end in zip(fitted, ends, strict=True)]
 
 
-def _scores(logits: Float32, encoded: list[Tokens], query_tokens: int, tokenize_s: float, times: Times) -> Scores:
-    lengths = tuple(len(tokens) for tokens in encoded)
-    return Scores(
-        logits=logits,
-        tokens=lengths,
-        cut=tuple(tokens.cut for tokens in encoded),
-        prompt_tokens=query_tokens + sum(lengths),
-        tokenize_s=tokenize_s,
-        queue_s=times.queue_s,
-        compute_s=times.compute_s,
+def _best(windows: Sequence[PassageFeatures]) -> PassageFeatures:
+    """A passage's features: of each, the largest in any window."""
+    return PassageFeatures(
+        max(w.dense for w in windows), max(w.late for w in windows), max(w.window for w in windows)
     )
 
 

@@ -9,7 +9,8 @@ from types import TracebackType
 from ullage.errors import InvalidRequest
 from ullage.models.card import Card
 from ullage.serve.inprocess import LocalEncoder
-from ullage.serve.ranking.ranker import Ranker, Truncate
+from ullage.serve.ranking.fit import Truncate
+from ullage.serve.ranking.ranker import Ranker
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,13 @@ class RankingRequest(_Body):
     truncate: Literal["NONE", "END"] = "NONE"
 
 
+class HostedRequest(RankingRequest):
+    """What the hosted service takes: its path names the model, and some clients send `top_k`."""
+
+    model: Annotated[str, Field(min_length=1, max_length=128)] | None = None  # type: ignore[assignment]
+    top_k: Annotated[int, Field(ge=1)] | None = None
+
+
 class Ranking(BaseModel):
     """`index` is the passage's place in the request; `logit` is the raw score, larger is better."""
 
