@@ -105,6 +105,7 @@ class PackedEngine:
             if self._index is not None:
                 torch.cuda.synchronize()
                 torch.cuda.empty_cache()
+                shrink_context()  # what reading weights needed of it, serving may not
             self._model = model
             self._take_workspace()
             self._warm_up()
@@ -149,6 +150,11 @@ class PackedEngine:
         from ullage.engines.cuda_packed import triton_ops
 
         return triton_ops.compiled_kernels() - self._ready_kernels
+
+    @property
+    def beside_bytes(self) -> int:
+        """Of the memory on the GPU, what is not the allocator's: context, kernels, graphs."""
+        return 0 if self._footprint is None else self._footprint.beside_bytes
 
     def seconds_on_device(self, batch: Batch, runs: int = 30) -> float:
         """Median seconds that the graph of one small batch takes on the GPU alone, for measurements."""

@@ -15,7 +15,7 @@ from ullage.plan.packed import MAX_ROWS, STEP_TOKENS, TILE_TOKENS
 
 LEAST_ROWS = 16
 
-GRAPH_STEPS = ((256, 64), (1024, 128), (4096, 256), (1 << 30, 512))
+GRAPH_STEPS = ((256, 64), (1024, 128), (8192, 256), (1 << 30, 512))
 """Up to how many tokens of a batch there is a graph at every so many. Padding costs less than launching each kernel of
 a batch from Python, at any size: 40 rows of 512 tokens took 73 ms launched and 61 ms on the GPU."""
 
