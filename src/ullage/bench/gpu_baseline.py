@@ -53,25 +53,25 @@ class Padded:
         checkpoint.load(slots, "cuda", lambda _: None)
         torch.cuda.synchronize()
 
-    def run(self, rows: Sequence[Row], batch_size: int) -> Float32:
-        """Logits [rows], in the rows' order."""
+    def run(self, rows: Sequence[Row], batch_size: int, *, masked: bool = False) -> Float32:
+        """Logits [rows], in the rows' order. `masked` makes a mask also where nothing is padded."""
         order = sorted(range(len(rows)), key=lambda index: -rows[index].tokens)
         scores = np.zeros(len(rows), np.float32)
         with torch.inference_mode():
-            found = [self._batch([rows[index] for index in order[first : first + batch_size]])
+            found = [self._batch([rows[index] for index in order[first : first + batch_size]], masked)
                      for first in range(0, len(order), batch_size)]
             scores[order] = torch.cat(found).float().cpu().numpy()
         return scores
 
-    def _batch(self, rows: Sequence[Row]) -> Any:
+    def _batch(self, rows: Sequence[Row], masked: bool) -> Any:
         lengths = [row.tokens for row in rows]
         ids = np.zeros((len(rows), max(lengths)), np.int64)
         for place, row in enumerate(rows):
             ids[place, : row.tokens] = row.input_ids
         there = torch.from_numpy(ids).cuda()
         mask = (torch.arange(max(lengths), device="cuda")[None] < torch.tensor(lengths, device="cuda")[:, None])
-        padded = min(lengths) < max(lengths)
-        states = self._model(input_ids=there, attention_mask=mask if padded else None).last_hidden_state
+        masked = masked or min(lengths) < max(lengths)
+        states = self._model(input_ids=there, attention_mask=mask if masked else None).last_hidden_state
         weights = mask[..., None].float() / mask.sum(1)[:, None, None]
         return ((states.float() * weights).sum(1) @ self._head.t()).squeeze(1) / self._temperature
 

@@ -1,41 +1,48 @@
 """Memory of the packed engine on a GPU that others use too: predicted beside measured, device-wide.
 
-A hog takes all but so many bytes; the planner chooses; an engine in a process of its own loads what was chosen. What it
-takes is read from the driver as the change of the whole device, by a process that holds nothing on it itself.
+A hog takes all but so many bytes, and the ranking service is started in what is left. What it takes is read from the
+driver as the change of the whole device, by a process that holds nothing on it itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pynvml
 
 from ullage.bench.gpu_checkpoint import one_billion
+from ullage.bench.gpu_service import RankingProcess, calls_of, flood, tokenizer_in
 from ullage.devices import detect
 from ullage.errors import DoesNotFit, OutOfMemory, UllageError
 from ullage.models.card import Card
+from ullage.models.resolve import resolve
 from ullage.plan import Ledger, Profile, plan_service
 from ullage.plan.packed import packed_gpu_ledger
 from ullage.settings import Settings
 
 GIB, MIB = 1 << 30, 1 << 20
 FREE_BYTES = tuple(int(gib * GIB) for gib in (8, 4, 3.3, 2.6, 2.0, 1.0))
-HEADROOM = "64MiB"
-"""Of the free memory, never planned with. The default is made for a GPU that others grow on."""
+SHARED: dict[str, Any] = {"gpu_headroom": "64MiB", "allow_lower_precision": True, "allow_cpu": False}
+"""Settings of the service beside a hog. The default headroom is made for a GPU that others grow on."""
+
+FLOOD_CLIENTS, FLOOD_S, FLOOD_QUEUE_TOKENS = 8, 12.0, 2_000_000
 
 LOAD_TIMEOUT_S = 120.0
 PROFILES = (
-    Profile("cuda", "bf16", 16384, 8192), Profile("cuda", "bf16", 8192, 8192), Profile("cuda", "bf16", 4096, 2048),
-    Profile("cuda", "bf16", 2048, 2048), Profile("cuda", "bf16", 16384, 8192, host_embedding=True),
+    Profile("cuda", "bf16", 16384, 8192), Profile("cuda", "bf16", 2048, 2048),
+    Profile("cuda", "bf16", 16384, 8192, host_embedding=True),
     Profile("cuda", "fp8", 16384, 8192), Profile("cuda", "fp8", 4096, 2048),
-    Profile("cuda", "fp8", 16384, 8192, host_embedding=True), Profile("cuda", "fp8", 8192, 8192, host_embedding=True),
+    Profile("cuda", "fp8", 16384, 8192, host_embedding=True),
 )  # fmt: skip
 
 Say = Callable[[str], None]
@@ -71,48 +78,59 @@ def footprints(folder: Path, cache_dir: Path, say: Say, profiles: Sequence[Profi
 def free_memory_cases(
     folder: Path, cache_dir: Path, say: Say, free: Sequence[int] = FREE_BYTES
 ) -> tuple[list[Footprint], dict[str, int]]:
-    """The reranker started beside a hog that leaves each amount free, on the profile that the plan announces; then, at
-    the first amount, a flood while the hog takes all that is left: what it counted."""
-    card = one_billion()
-    settings = Settings(gpu_headroom=HEADROOM, allow_lower_precision=True, allow_cpu=False)
+    """The ranking service started beside a hog that leaves each amount free, on the profile that the plan announces or
+    refused; then, at the first amount, a flood over HTTP while the hog takes all that is left: what it counted."""
+    calls = calls_of(tokenizer_in(folder), FLOOD_CLIENTS)
     found: list[Footprint] = []
     with Hog() as hog:
         for left in free:
             hog.leave(left)
-            at = _used()
-            free_before = _free()
-            try:
-                planned = plan_service("ranking", card, settings, detect())["ranking"]
-            except DoesNotFit as error:
-                found.append(Footprint("none", error.needed_bytes, None, f"refused: {error}", free_before))
-                say(text(found[-1]))
-                continue
-            assert planned.profile is not None
-            assert planned.gpu_ledger is not None
-            found.append(measure(card, planned.profile, planned.gpu_ledger, folder, cache_dir, at=at,
-                                 free_before=free_before))
+            found.append(_beside(folder, cache_dir))
             say(text(found[-1]))
         hog.leave(free[0])
-        flood = flood_beside(hog, card, settings, folder, cache_dir)
-        say(f"flood while the hog fills the card: {flood}")
-    return found, flood
+        counted = _flood_beside(hog, folder, cache_dir, calls)
+        say(f"flood while the hog fills the card: {counted}")
+    return found, counted
 
 
-def flood_beside(
-    hog: Hog, card: Card, settings: Settings, folder: Path, cache_dir: Path, seconds: float = 10.0
-) -> dict[str, int]:
-    """Batches of every size for so long, while the hog takes what is free."""
-    planned = plan_service("ranking", card, settings, detect())["ranking"]
-    assert planned.profile is not None
+def _beside(folder: Path, cache_dir: Path) -> Footprint:
+    """One start in what is free now: the service's own plan, and what the device lost."""
+    at, free_before = _used(), _free()
+    announced, needed = _announced(folder)
+    try:
+        with RankingProcess(folder, cache_dir, **SHARED) as service:
+            taken = _used() - at
+            ledger = service.memory["gpu"]["ledger"]
+            kept = "as announced" if service.profile == announced else f"announced was {announced}"
+            return Footprint(service.profile, sum(ledger.values()), taken,
+                             f"ready after {service.start_s:.1f} s, {kept}", free_before)
+    except DoesNotFit as error:
+        kept = "" if announced == "none" else f"although {announced} was announced: "
+        return Footprint("none", needed, None, f"refused: {kept}{error.message}", free_before)
+
+
+def _announced(folder: Path) -> tuple[str, int]:
+    """The profile that `ullage plan ranking` names now and its bytes, or `none` and what the smallest needs."""
+    settings = Settings(**{**SHARED, "ranking_device": "cuda"})
+    try:
+        planned = plan_service("ranking", resolve(str(folder), "ranking"), settings, detect())["ranking"]
+    except DoesNotFit as error:
+        return "none", error.needed_bytes
     assert planned.gpu_ledger is not None
-    with _Engine(card, planned.profile, planned.gpu_ledger, folder, cache_dir) as engine:
-        engine.wait()
-        engine.ask(("flood", seconds))
-        time.sleep(seconds / 4)
-        hog.leave(0)
-        left = _free()
-        counted: dict[str, int] = engine.wait(seconds + 30)
-        return counted | {"free_mib_at_the_end": left // MIB}
+    return planned.profile_id, planned.gpu_ledger.total
+
+
+def _flood_beside(hog: Hog, folder: Path, cache_dir: Path, calls: Sequence[dict[str, object]]) -> dict[str, int]:
+    with RankingProcess(folder, cache_dir, queue_tokens=FLOOD_QUEUE_TOKENS, **SHARED) as service:
+        with ThreadPoolExecutor(1) as other:
+            flooding = other.submit(lambda: asyncio.run(flood(service.url, calls, FLOOD_S)))
+            time.sleep(FLOOD_S / 3)
+            hog.leave(0)
+            left = _free()
+            found = flooding.result()
+        events = httpx.get(f"{service.url}/v1/memory", timeout=30).json()["events"]
+    return {"calls": len(found.times), "failed": len(found.failures), "free_mib_at_the_end": left // MIB,
+            "out_of_memory_events": int(events.get("ooms", 0))}
 
 
 def measure(
@@ -210,37 +228,8 @@ def _run_engine(pipe: Connection, card: Card, profile: Profile, ledger: Ledger, 
         return
     usage = engine.usage()
     pipe.send({"own": engine.loaded_bytes, "beside": engine.beside_bytes, "peak": usage.peak_bytes if usage else 0})
-    asked = pipe.recv()
-    if isinstance(asked, tuple):
-        pipe.send(_flood(engine, profile, asked[1]))
-        pipe.recv()
+    pipe.recv()
     engine.close()
-
-
-def _flood(engine: Any, profile: Profile, seconds: float) -> dict[str, int]:
-    """Random batches, one after the other; how many, and how many failed."""
-    import numpy as np
-
-    from ullage.engines.base import Batch, Row
-
-    random = np.random.default_rng(3)
-    counted = {"batches": 0, "rows": 0, "failures": 0}
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        room = int(random.choice([200, 1000, 4000, profile.max_tokens]))
-        rows = []
-        while room > 0:
-            longest = profile.max_sequence // int(random.choice([1, 8, 32]))
-            length = min(room, int(random.integers(1, longest)))
-            rows.append(Row(random.integers(0, 1000, length).astype(np.int32)))
-            room -= length
-        try:
-            engine.run(Batch.lay(rows))
-        except UllageError:
-            counted["failures"] += 1
-        counted["batches"] += 1
-        counted["rows"] += len(rows)
-    return counted | {"recompilations": engine.recompilations}
 
 
 def _run_hog(pipe: Connection) -> None:

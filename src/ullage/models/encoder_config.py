@@ -233,6 +233,10 @@ def _llama(config: Config) -> Encoder:
 def _llama_rope(config: Config) -> Rope:
     found = config.section("rope_parameters") or config.section("rope_scaling")
     theta = _number(config, found, "rope_theta", config.number("rope_theta", 10_000.0))
+    outside = config.number("rope_theta", theta)
+    if theta != outside:
+        raise ModelUnsupported(f"{config.path} has rope_theta={outside:g}, and {theta:g} among its rotary positions: one "
+                               "of them is wrong")
     kind = _assert_rope_type(config, found, ("default", "llama3"))
     if kind == "default":
         return Rope(theta=theta)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -21,7 +23,10 @@ from ullage.models.hub import disk_fault, locate_hub, missing_files, pull_hub, r
 from ullage.models.transfer import Progress
 
 LARGE_BYTES = 64 << 20
-"""Hashing more than this takes noticeable time, so a process does it once for a file that does not change."""
+"""Hashing more than this takes noticeable time, so it is done once for a file that does not change."""
+
+DIGEST_ATTRIBUTE = "user.ullage.sha256"
+DIGEST_CHARACTERS = 64
 
 
 def cached_path(file: ModelFile, cache_dir: Path) -> Path:
@@ -117,7 +122,12 @@ def sha256(path: Path) -> str:
 
 
 def sha256_once(path: Path) -> str:
-    """As `sha256`; a large file is read again only when its size, time or inode has changed."""
+    """As `sha256`; a large file is read again only when its size, time or inode has changed.
+
+    What was found is kept in an extended attribute of the file, where the file system has these and we may write: a
+    service that starts again does not read gigabytes twice. It is for files of the user's own, whose hash names their
+    revision; what a card vouches for is always read.
+    """
     state = path.stat()
     if state.st_size < LARGE_BYTES:
         return sha256(path)
@@ -125,8 +135,16 @@ def sha256_once(path: Path) -> str:
 
 
 @cache
-def _remembered(path: Path, *_: int) -> str:
-    return sha256(path)
+def _remembered(path: Path, size: int, mtime_ns: int, _: int) -> str:
+    known = f"{size} {mtime_ns} "
+    with suppress(OSError):
+        kept = os.getxattr(path, DIGEST_ATTRIBUTE).decode("ascii", errors="replace")
+        if kept.startswith(known) and len(kept) == len(known) + DIGEST_CHARACTERS:
+            return kept.removeprefix(known)
+    found = sha256(path)
+    with suppress(OSError):
+        os.setxattr(path, DIGEST_ATTRIBUTE, f"{known}{found}".encode())
+    return found
 
 
 def _here(file: ModelFile, cache_dir: Path) -> bool:

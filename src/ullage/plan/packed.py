@@ -15,11 +15,16 @@ BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1}
 KEPT = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 2}
 """Bytes of an activation."""
 
-CONTEXT_BYTES = 560 * MIB
-"""CUDA context and the kernels that were loaded into it."""
+CONTEXT_BYTES = {"fp8": 430 * MIB}
+OTHER_CONTEXT_BYTES = 493 * MIB
+"""CUDA context, the kernels that were loaded into it, and what the matrix library holds of its own: less in FP8, where
+that was told to hold less (`engines/cuda_packed/memory.py`), which costs FP8 no time."""
 
-LIBRARY_BYTES = 44 * MIB
-"""Workspace of the matrix library (32 MiB on Hopper), and what the captured graphs hold."""
+LIBRARY_BYTES = 34 * MIB
+"""Workspace of the matrix library (32 MiB on Hopper)."""
+
+NODE_BYTES = 2800
+"""Of one kernel in a captured graph."""
 
 HOST_BYTES = 1400 * MIB
 """Python with PyTorch, its CUDA libraries as far as they are touched, and the server."""
@@ -27,11 +32,21 @@ HOST_BYTES = 1400 * MIB
 HOST_CPU_BYTES = 500 * MIB
 """The same without CUDA."""
 
-CHUNK_TOKENS = 2048
-"""Token-wise work runs over this many tokens at a time, so that its memory does not grow with the batch."""
+CHUNKS = 4
+LEAST_CHUNK_TOKENS, MOST_CHUNK_TOKENS = 2048, 4096
+"""Token-wise work runs over a quarter of the largest batch at a time, within these bounds: larger chunks are faster,
+and their inner layer takes memory. A profile that spares memory (tables on the host) takes the smallest."""
+
+GRAPH_STEPS = ((256, 64), (1024, 128), (10240, 256), (1 << 30, 512))
+SPARING_GRAPH_STEPS = ((256, 64), (1024, 128), (4096, 256), (8192, 512), (1 << 30, 1024))
+"""Up to how many tokens of a batch there is a CUDA graph at every so many. Padding costs less than launching each
+kernel of a batch from Python."""
 
 STEP_TOKENS = 128
 """On a GPU the tokens of a batch are rounded up to a multiple of this."""
+
+KERNELS_PER_CHUNK = {"fp8": 12, "other": 8}
+"""Of one layer, with what the matrix library adds."""
 
 TILE_TOKENS = 128
 """Queries of one attention tile."""
@@ -48,30 +63,65 @@ TURNS: dict[Family, int] = {"llama-bidirectional": 1, "modernbert": 2}
 GATED: tuple[Family, ...] = ("llama-bidirectional", "modernbert", "qwen3")
 
 
-def workspace(shape: Shape, family: Family, precision: str, max_tokens: int, max_sequence: int) -> dict[str, int]:
+def chunk_tokens(max_tokens: int, *, sparing: bool) -> int:
+    """Tokens of one chunk of token-wise work. `sparing` is a profile with its tables on the host."""
+    most = LEAST_CHUNK_TOKENS if sparing else min(MOST_CHUNK_TOKENS, max(LEAST_CHUNK_TOKENS, max_tokens // CHUNKS))
+    return min(most, rounded(max_tokens))
+
+
+def rounded(tokens: int) -> int:
+    """As many tokens as a batch on a GPU is padded to."""
+    return -(-tokens // STEP_TOKENS) * STEP_TOKENS
+
+
+def graph_buckets(max_tokens: int, *, sparing: bool) -> tuple[int, ...]:
+    """Tokens of the graphs of an engine, ascending; the last one holds the largest batch."""
+    largest = rounded(max_tokens)
+    found, tokens = [], 0
+    while tokens < largest:
+        tokens += next(step for until, step in (SPARING_GRAPH_STEPS if sparing else GRAPH_STEPS) if tokens < until)
+        found.append(min(tokens, largest))
+    return tuple(found)
+
+
+def graph_bytes(layers: int, precision: str, max_tokens: int, *, sparing: bool) -> int:
+    """Of all captured graphs, by the kernels in them: for each layer two over all tokens, the others for each chunk."""
+    per_chunk = KERNELS_PER_CHUNK["fp8" if precision == "fp8" else "other"]
+    chunk = chunk_tokens(max_tokens, sparing=sparing)
+    kernels = sum(2 + per_chunk * -(-tokens // chunk) for tokens in graph_buckets(max_tokens, sparing=sparing))
+    return layers * kernels * NODE_BYTES
+
+
+def workspace(
+    shape: Shape, family: Family, precision: str, max_tokens: int, max_sequence: int, *, sparing: bool = False
+) -> dict[str, int]:
     """Bytes of each part of what a forward of the largest batch writes into.
 
     `residual` is the stream of hidden states. `shared` holds queries, keys and values of all tokens, then the inner
-    layer of one chunk of tokens, then the sums of pooling. `operand` and `room` are inputs and outputs of one chunk.
+    layer of one chunk of tokens, then the sums of pooling and the pooled rows. `operand` is the input of one chunk.
     """
     size = KEPT[precision]
-    tokens = -(-max_tokens // STEP_TOKENS) * STEP_TOKENS
-    chunk = min(CHUNK_TOKENS, tokens)
+    tokens = rounded(max_tokens)
+    chunk = chunk_tokens(max_tokens, sparing=sparing)
     rows = most_rows(tokens)
     tiles = tokens // TILE_TOKENS + rows + TILE_TOKENS
     wide = shape.head_dim * (shape.heads + 2 * shape.kv_heads)
     attended = max(shape.hidden, shape.head_dim * shape.heads)
     inner = chunk * shape.ffn * (2 * size if family in GATED else size)
     activated = chunk * (shape.ffn * BYTES[precision] + 4)
+    sums = tiles * shape.hidden * 4 + pooled_bytes(shape, family, rows)
     return {
         "residual": tokens * shape.hidden * size,
-        "shared": max(tokens * wide * size, inner + activated, tiles * shape.hidden * 4),
+        "shared": max(tokens * wide * size, inner + activated, sums),
         "operand": chunk * (attended * BYTES[precision] + 4),
-        "room": chunk * shape.hidden * size if precision == "fp8" else 0,
-        "pooled": rows * shape.hidden * 4 * (1 if family in BARE_HEADS else 2),
         "numbers": (3 * tokens + 3 * tiles + 3 * rows) * 4,
         "turns": TURNS.get(family, 0) * max_sequence * shape.head_dim * 4,
     }
+
+
+def pooled_bytes(shape: Shape, family: Family, rows: int) -> int:
+    """Of pooled rows, fp32, and of what is between the matrices of a head."""
+    return rows * shape.hidden * 4 * (1 if family in BARE_HEADS else 2)
 
 
 def most_rows(tokens: int) -> int:
@@ -99,10 +149,11 @@ def table_weights(card: Card) -> int:
 def packed_gpu_ledger(card: Card, profile: Profile) -> Ledger:
     """Bytes on the GPU, device-wide, for one engine."""
     return Ledger(
-        fixed=CONTEXT_BYTES,
+        fixed=CONTEXT_BYTES.get(profile.precision, OTHER_CONTEXT_BYTES),
         weights=weight_bytes(card.parameters, profile.precision, host_embedding=profile.host_embedding),
         activations=sum(_workspace(card, profile).values()),
-        slack=LIBRARY_BYTES,
+        slack=LIBRARY_BYTES + graph_bytes(
+            card.shape.layers, profile.precision, profile.max_tokens, sparing=profile.host_embedding),
     )
 
 
@@ -122,4 +173,5 @@ def packed_cpu_ledger(card: Card, profile: Profile) -> Ledger:
 
 
 def _workspace(card: Card, profile: Profile) -> dict[str, int]:
-    return workspace(card.shape, card.family, profile.precision, profile.max_tokens, profile.max_sequence)
+    return workspace(card.shape, card.family, profile.precision, profile.max_tokens, profile.max_sequence,
+                     sparing=profile.host_embedding)

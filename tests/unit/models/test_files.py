@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ullage.errors import ModelCorrupt, ModelNotFound
+from ullage.models import files
 from ullage.models.card import Card, HubFile, ModelFile, PackageFile, catalog
 from ullage.models.files import cached_path, locate, missing, pull, remove, sha256
 
@@ -156,3 +158,24 @@ def test_sha256_agrees_with_the_system_tool(tmp_path: Path) -> None:
     path.write_bytes(CONTENT)
     said = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True).stdout
     assert said.split()[0] == sha256(path)
+
+
+def test_a_large_file_is_hashed_again_only_when_it_changed(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"a" * 100)
+    try:
+        os.setxattr(path, "user.ullage.test", b"1")
+    except OSError:
+        pytest.skip("this file system keeps no extended attributes, so there is nothing to remember a hash in")
+    read = []
+    monkeypatch.setattr(files, "LARGE_BYTES", 10)
+    hashed = files.sha256
+    monkeypatch.setattr(files, "sha256", lambda each: read.append(each) or hashed(each))
+    found = files.sha256_once(path)
+    files._remembered.cache_clear()  # as another process has it
+    assert files.sha256_once(path) == found == hashlib.sha256(b"a" * 100).hexdigest()
+    assert len(read) == 1
+    path.write_bytes(b"b" * 100)
+    os.utime(path, ns=(1, 1))
+    assert files.sha256_once(path) == hashlib.sha256(b"b" * 100).hexdigest()
+    assert len(read) == 2

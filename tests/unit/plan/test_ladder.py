@@ -88,7 +88,7 @@ def test_what_others_hold_is_respected_and_named():
     with pytest.raises(DoesNotFit) as refused:
         plan_service("ranking", RERANKER, Settings(allow_cpu=False), machine(full))
     message = refused.value.message
-    assert "fixed 560 MiB + weights" in message
+    assert "fixed 493 MiB + weights" in message
     assert "2,048 MiB free of 81,920 MiB, 79,872 MiB held by others (the driver does not say whom)" in message
     assert refused.value.needed_bytes > refused.value.budget_bytes == 0
 

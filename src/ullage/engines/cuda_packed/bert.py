@@ -13,9 +13,8 @@ import torch
 
 from ullage.engines.cuda_packed.layout import chunks
 from ullage.engines.cuda_packed.tensors import Arena, Matrix, Norm, Operand, Packed, Part, Slot, Table, Tensor, Vector
-from ullage.engines.cuda_packed.workspace import Kinds, Ops, Workspace
+from ullage.engines.cuda_packed.workspace import Kinds, Ops, Workspace, room_in
 from ullage.models.encoder_config import Encoder
-from ullage.plan.packed import CHUNK_TOKENS
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
 IGNORED = (
@@ -149,14 +148,14 @@ class Bert:
         config, tokens = self.config, packed.room.tokens
         x, qkv = work.residual(tokens, config.hidden), work.shared(tokens, 3 * config.hidden)
         self._embed(ops, packed, x)
-        parts = chunks(tokens, CHUNK_TOKENS)
+        parts = chunks(tokens, work.chunk)
         for layer in self.layers:
             for part in parts:
                 ops.multiply(work.taken(ops, x[part]), layer.qkv, qkv[part])
             ops.attend(qkv, packed, config.heads, config.heads)
             for part in parts:
                 found = work.taken(ops, qkv[part, : config.hidden])
-                ops.multiply_add(found, layer.out, x[part], work.room(len(x[part]), config.hidden))
+                ops.multiply_add(found, layer.out, x[part], room_in(qkv[part], x[part]))
                 ops.normalise(x[part], layer.attention_norm, Operand(x[part]), bias=layer.out.bias)
             for part in parts:
                 self._feed_forward(ops, layer, x[part], work)
@@ -182,7 +181,7 @@ class Bert:
         before, inner = work.inner(len(x), self.config.ffn, self.config.ffn)
         ops.multiply(work.taken(ops, x), layer.wide, before)
         ops.activate(before, ACTIVATIONS[self.config.activation], inner, gated=False)
-        ops.multiply_add(inner, layer.narrow, x, work.room(len(x), self.config.hidden))
+        ops.multiply_add(inner, layer.narrow, x, room_in(before, x))
         ops.normalise(x, layer.output_norm, Operand(x), bias=layer.narrow.bias)
 
 

@@ -18,12 +18,20 @@ from ullage.engines.cuda_packed import bert, layout, llama, modernbert, plain
 from ullage.engines.cuda_packed.checkpoint import Checkpoint
 from ullage.engines.cuda_packed.config import read_config
 from ullage.engines.cuda_packed.graphs import Graphs
-from ullage.engines.cuda_packed.memory import Footprint, cap, shrink_context
+from ullage.engines.cuda_packed.memory import Footprint, cap, shrink_context, shrink_library
 from ullage.engines.cuda_packed.tensors import Arena, Packed, Tensor
 from ullage.engines.cuda_packed.workspace import PRECISIONS, Kinds, Model, Ops, Workspace
 from ullage.errors import EngineFailed, ModelUnsupported, OutOfMemory, SettingsError
 from ullage.models.card import Card
-from ullage.plan.packed import CHUNK_TOKENS, MAX_ROWS, STEP_TOKENS, workspace
+from ullage.plan.packed import (
+    MAX_ROWS,
+    STEP_TOKENS,
+    chunk_tokens,
+    graph_buckets,
+    most_rows,
+    pooled_bytes,
+    workspace,
+)
 from ullage.plan.profile import Profile
 
 log = structlog.get_logger("ullage.engines")
@@ -225,6 +233,8 @@ class PackedEngine:
             raise SettingsError("the packed engine on a GPU needs Triton, which PyTorch's build for CUDA brings: "
                                 "pip install 'ullage[gpu]'") from None
         self._ops = triton_ops
+        if self._profile.precision == "fp8":
+            shrink_library()
         self._footprint = Footprint(self._index, self._uuid)
         torch.cuda.set_device(self._index)
         torch.cuda.init()
@@ -240,13 +250,16 @@ class PackedEngine:
         """One piece of memory for all a forward writes, and pinned host memory for what goes in and out."""
         assert self._model is not None
         profile, device = self._profile, self._device
+        sparing = profile.host_embedding
         sizes = workspace(self._card.shape, self._card.family, profile.precision, profile.max_tokens,
-                          profile.max_sequence)
+                          profile.max_sequence, sparing=sparing)
         tables = self._model.turns(profile.max_sequence)
         sizes["turns"] = sum(table.numel() * 4 for table in tables)
         arena = Arena(sum(-(-size // Arena.ALIGN) * Arena.ALIGN for size in sizes.values()), device)
         parts = {name: arena.take(size, dtype=torch.uint8) for name, size in sizes.items()}
-        self._work = Workspace(parts, PRECISIONS[profile.precision], profile.precision == "fp8")
+        pooled = pooled_bytes(self._card.shape, self._card.family, most_rows(profile.max_tokens))
+        self._work = Workspace(parts, PRECISIONS[profile.precision], profile.precision == "fp8",
+                               chunk_tokens(profile.max_tokens, sparing=sparing), pooled)
         begin = 0
         for table in tables:
             there = parts["turns"][begin : begin + table.numel() * 4].view(torch.float32).view(table.shape)
@@ -256,7 +269,7 @@ class PackedEngine:
         self._numbers = parts["numbers"].view(torch.int32)
         pinned = self._index is not None
         self._staged = torch.empty(self._numbers.shape, dtype=torch.int32, pin_memory=pinned)
-        self._answers = torch.empty(len(parts["pooled"]), dtype=torch.uint8, pin_memory=pinned)
+        self._answers = torch.empty(pooled, dtype=torch.uint8, pin_memory=pinned)
 
     def _warm_up(self) -> None:
         """Run what may ever run: the largest batch; on a GPU also every number of tokens of a chunk, and the graphs."""
@@ -268,14 +281,14 @@ class PackedEngine:
             return
         from ullage.engines.cuda_packed import triton_ops
 
-        for tokens in range(STEP_TOKENS, min(limit, CHUNK_TOKENS) + 1, STEP_TOKENS):
+        for tokens in range(STEP_TOKENS, min(limit, self._work.chunk) + 1, STEP_TOKENS):
             self._forward(_rows(tokens, self._profile.max_sequence))
         rows = layout.LEAST_ROWS
         while rows <= min(MAX_ROWS, limit):
             self._forward(_rows(rows, 1))
             rows *= 2
         self._graphs = Graphs(self._model, self._ops, self._work, self._numbers, self._stream)
-        self._graphs.capture(layout.graph_buckets(limit))
+        self._graphs.capture(graph_buckets(limit, sparing=self._profile.host_embedding))
         for bucket in self._graphs.buckets:
             self._forward(_rows(min(bucket, limit), self._profile.max_sequence))
         assert self._footprint is not None

@@ -28,10 +28,7 @@ class Graphs:
         self._stream = stream
         self._pool: Any = None
         self._captured: dict[int, tuple[Any, Tensor]] = {}
-
-    @property
-    def buckets(self) -> tuple[int, ...]:
-        return tuple(sorted(self._captured))
+        self.buckets: tuple[int, ...] = ()
 
     def capture(self, buckets: Sequence[int]) -> None:
         """Record the forward of each bucket. Every kernel must have run before, and no batch may be under way."""
@@ -47,6 +44,7 @@ class Graphs:
             finally:
                 graph.capture_end()
             self._captured[tokens] = (graph, found)
+        self.buckets = tuple(sorted(self._captured))
 
     def replay(self, tokens: int) -> Tensor:
         """Run the graph of a bucket over what the numbers describe now. Gives [rows of the bucket, width]."""

@@ -6,7 +6,9 @@ end to a bucket, so that few shapes exist and all of them were run before the en
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -14,10 +16,6 @@ from ullage.engines.base import Batch, Int32
 from ullage.plan.packed import MAX_ROWS, STEP_TOKENS, TILE_TOKENS
 
 LEAST_ROWS = 16
-
-GRAPH_STEPS = ((256, 64), (1024, 128), (8192, 256), (1 << 30, 512))
-"""Up to how many tokens of a batch there is a graph at every so many. Padding costs less than launching each kernel of
-a batch from Python, at any size: 40 rows of 512 tokens took 73 ms launched and 61 ms on the GPU."""
 
 TOKENS_PER_ROW = 8
 MOST_GRAPH_ROWS = 256
@@ -49,26 +47,17 @@ def tiles_of(lengths: Int32) -> int:
     return int((-(-lengths // TILE_TOKENS)).sum())
 
 
+@cache
 def graph_spaces(tokens: int) -> Spaces:
     """What the graph of one bucket has room for."""
     rows = min(max(LEAST_ROWS, tokens // TOKENS_PER_ROW), MOST_GRAPH_ROWS)
     return Spaces(tokens, rows, rounded(tokens // TILE_TOKENS + rows, TILE_ALIGN))
 
 
-def graph_buckets(max_tokens: int) -> tuple[int, ...]:
-    """Tokens of the graphs of an engine, ascending; the last one holds the largest batch."""
-    largest = rounded(max_tokens, STEP_TOKENS)
-    found, tokens = [], 0
-    while tokens < largest:
-        tokens += next(step for until, step in GRAPH_STEPS if tokens < until)
-        found.append(min(tokens, largest))
-    return tuple(found)
-
-
 def spaces_for(lengths: Int32, graphs: tuple[int, ...], *, step: int) -> tuple[Spaces, bool]:
     """The room that a batch runs in, and whether a graph of that room exists. `step` 1 pads nothing."""
     tokens, rows, tiles = int(lengths.sum()), len(lengths), tiles_of(lengths)
-    for bucket in graphs:
+    for bucket in graphs[bisect_left(graphs, tokens) :]:
         room = graph_spaces(bucket)
         if tokens <= room.tokens and rows <= room.rows and tiles <= room.tiles:
             return room, True

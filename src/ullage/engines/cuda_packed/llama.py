@@ -25,11 +25,10 @@ from ullage.engines.cuda_packed.tensors import (
     Tensor,
     Vector,
 )
-from ullage.engines.cuda_packed.workspace import Kinds, Ops, Workspace
+from ullage.engines.cuda_packed.workspace import Kinds, Ops, Workspace, room_in
 from ullage.errors import ModelUnsupported
 from ullage.models.card import Rope
 from ullage.models.encoder_config import Encoder
-from ullage.plan.packed import CHUNK_TOKENS
 
 IGNORED = (r"(model\.)?layers\.\d+\.self_attn\.rotary_emb\.inv_freq", r"lm_head\.weight")
 """Tensors that a checkpoint may hold and that no number depends on."""
@@ -165,11 +164,12 @@ class Llama:
         config = self.config
         tokens = packed.room.tokens
         x, qkv = work.residual(tokens, config.hidden), work.shared(tokens, config.wide)
-        parts = chunks(tokens, CHUNK_TOKENS)
+        parts = chunks(tokens, work.chunk)
         ops.look_up(self.words, packed.ids, x)
         for layer in self.layers:
             for part in parts:
-                self._project(ops, layer, x[part], qkv[part], packed.positions[part], work)
+                self._project(ops, layer, x[part], qkv[part], work)
+            ops.rotate(qkv, packed.positions, work.turns[0], config.heads + config.kv_heads)
             ops.attend(qkv, packed, config.heads, config.kv_heads)
             for part in parts:
                 self._attended(ops, layer, qkv[part], x[part], work)
@@ -183,18 +183,15 @@ class Llama:
         ops.score(pooled, self.head, config.temperature, logits)
         return logits
 
-    def _project(
-        self, ops: Ops, layer: LlamaLayer, x: Tensor, qkv: Tensor, positions: Tensor, work: Workspace
-    ) -> None:
+    def _project(self, ops: Ops, layer: LlamaLayer, x: Tensor, qkv: Tensor, work: Workspace) -> None:
         operand = work.operand(len(x), self.config.hidden)
         ops.normalise(x, layer.before_attention, operand)
         ops.multiply(operand, layer.qkv, qkv)
-        ops.rotate(qkv, positions, work.turns[0], self.config.heads + self.config.kv_heads)
 
     def _attended(self, ops: Ops, layer: LlamaLayer, qkv: Tensor, x: Tensor, work: Workspace) -> None:
         """x += what attention left in the place of the queries, projected."""
         found = work.taken(ops, qkv[:, : self.config.heads * self.config.head_dim])
-        ops.multiply_add(found, layer.out, x, work.room(len(x), self.config.hidden))
+        ops.multiply_add(found, layer.out, x, room_in(qkv, x))
 
     def _feed_forward(self, ops: Ops, layer: LlamaLayer, x: Tensor, work: Workspace) -> None:
         operand = work.operand(len(x), self.config.hidden)
@@ -202,4 +199,4 @@ class Llama:
         wide, inner = work.inner(len(x), 2 * self.config.ffn, self.config.ffn)
         ops.multiply(operand, layer.gate_up, wide)
         ops.activate(wide, "silu", inner, gated=True)
-        ops.multiply_add(inner, layer.down, x, work.room(len(x), self.config.hidden))
+        ops.multiply_add(inner, layer.down, x, room_in(wide, x))

@@ -14,10 +14,9 @@ import torch
 from ullage.engines.cuda_packed.layout import chunks
 from ullage.engines.cuda_packed.llama import turns
 from ullage.engines.cuda_packed.tensors import Arena, Matrix, Norm, Operand, Packed, Slot, Tensor, Vector
-from ullage.engines.cuda_packed.workspace import Kinds, Ops, Workspace
+from ullage.engines.cuda_packed.workspace import Kinds, Ops, Workspace, room_in
 from ullage.models.card import Rope
 from ullage.models.encoder_config import Encoder
-from ullage.plan.packed import CHUNK_TOKENS
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "silu": "silu"}
 IGNORED = (r"head\..*", r"decoder\..*", r"classifier\..*")
@@ -108,7 +107,7 @@ class ModernBert:
         """Logits [rows, 1] of a cross-encoder or pooled rows [rows, hidden] of an embedder, fp32."""
         config, tokens = self.config, packed.room.tokens
         x, qkv = work.residual(tokens, config.hidden), work.shared(tokens, 3 * config.hidden)
-        parts = chunks(tokens, CHUNK_TOKENS)
+        parts = chunks(tokens, work.chunk)
         ops.look_up(self.words, packed.ids, x)
         ops.normalise(x, self.embedded, Operand(x))
         reach = (self._rope.window or 0) // 2
@@ -116,11 +115,11 @@ class ModernBert:
             angles = work.turns[0 if whole else 1]
             for part in parts:
                 ops.multiply(self._before(ops, layer, x[part], work), layer.qkv, qkv[part])
-                ops.rotate(qkv[part], packed.positions[part], angles, 2 * config.heads)
+            ops.rotate(qkv, packed.positions, angles, 2 * config.heads)
             ops.attend(qkv, packed, config.heads, config.heads, None if whole else reach)
             for part in parts:
                 found = work.taken(ops, qkv[part, : config.hidden])
-                ops.multiply_add(found, layer.out, x[part], work.room(len(x[part]), config.hidden))
+                ops.multiply_add(found, layer.out, x[part], room_in(qkv[part], x[part]))
             for part in parts:
                 self._feed_forward(ops, layer, x[part], work)
         pooled = work.pooled(packed.room.rows, config.hidden)
@@ -141,7 +140,7 @@ class ModernBert:
         wide, inner = work.inner(len(x), 2 * self.config.ffn, self.config.ffn)
         ops.multiply(operand, layer.gate, wide)
         ops.activate(wide, ACTIVATIONS[self.config.activation], inner, gated=True)
-        ops.multiply_add(inner, layer.down, x, work.room(len(x), self.config.hidden))
+        ops.multiply_add(inner, layer.down, x, room_in(wide, x))
 
     def _score(self, ops: Ops, head: ModernBertHead, pooled: Tensor, work: Workspace) -> Tensor:
         hidden = work.second(*pooled.shape)

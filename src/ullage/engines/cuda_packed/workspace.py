@@ -74,11 +74,14 @@ class Kinds:
 
 @dataclass(slots=True)
 class Workspace:
-    """Views of memory that was taken once. `parts` are flat uint8 tensors of the sizes of `plan.packed.workspace`."""
+    """Views of memory that was taken once. `parts` are flat uint8 tensors of the sizes of `plan.packed.workspace`;
+    token-wise work runs over `chunk` tokens at a time."""
 
     parts: dict[str, Tensor]
     dtype: Any
     fp8: bool
+    chunk: int
+    pooled_bytes: int
     turns: list[Tensor] = field(default_factory=list)
 
     def residual(self, tokens: int, hidden: int) -> Tensor:
@@ -105,19 +108,21 @@ class Workspace:
         ops.quantise(x, operand)
         return operand
 
-    def room(self, tokens: int, width: int) -> Tensor:
-        return _view(self.parts["room"], self.dtype, tokens, width) if self.fp8 else None
-
     def partial(self, tiles: int, hidden: int) -> Tensor:
         return _view(self.parts["shared"], torch.float32, tiles, hidden)
 
     def pooled(self, rows: int, hidden: int) -> Tensor:
-        return _view(self.parts["pooled"], torch.float32, rows, hidden)
+        """Behind the sums that they are made of."""
+        return _view(self._pooled, torch.float32, rows, hidden)
 
     def second(self, rows: int, width: int) -> Tensor:
         """Beside the pooled rows, for a head of two layers."""
-        pooled = self.parts["pooled"]
-        return _view(pooled[len(pooled) // 2 :], torch.float32, rows, width)
+        return _view(self._pooled[self.pooled_bytes // 2 :], torch.float32, rows, width)
+
+    @property
+    def _pooled(self) -> Tensor:
+        shared = self.parts["shared"]
+        return shared[len(shared) - self.pooled_bytes :]
 
     def logits(self, rows: int, labels: int) -> Tensor:
         """Where nothing else is written any more once rows are pooled."""
@@ -128,6 +133,11 @@ class Workspace:
             return Operand(_view(room, self.dtype, tokens, width))
         values = _view(room, torch.float8_e4m3fn, tokens, width)
         return Operand(values, _view(room[tokens * width :], torch.float32, tokens, 1))
+
+
+def room_in(spent: Tensor, like: Tensor) -> Tensor:
+    """A tensor of the shape of `like` [n, hidden] over `spent` [n, at least hidden], which nobody reads any more."""
+    return spent.reshape(-1)[: like.numel()].view(like.shape)
 
 
 def _view(room: Tensor, dtype: Any, rows: int, columns: int) -> Tensor:
