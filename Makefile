@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SHELL := /bin/bash
 
-.PHONY: demo up test check bench chaos clean
+.PHONY: demo up test check contract bench chaos clean
 
 demo: .venv/base.stamp
 	scripts/demo
@@ -15,6 +15,9 @@ test: .venv/dev.stamp
 
 check: .venv/dev.stamp
 	scripts/check
+
+contract: .venv/dev.stamp
+	scripts/contract
 
 bench: .venv/dev.stamp
 	scripts/bench

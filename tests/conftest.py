@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 import structlog
 from fastapi import FastAPI
@@ -16,6 +17,10 @@ from fastapi import FastAPI
 from ullage.models.card import catalog
 from ullage.models.files import pull
 from ullage.settings import Settings
+
+# The time of one example says nothing where others use the machine too.
+hypothesis.settings.register_profile("ullage", deadline=None)
+hypothesis.settings.load_profile("ullage")
 
 Serve = Callable[[FastAPI], AbstractAsyncContextManager[httpx.AsyncClient]]
 

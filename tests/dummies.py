@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from processes import Service, clean_environment, free_port
 from ullage.devices import detect
 from ullage.engines.base import Engine
 from ullage.engines.dummy import DummyEngine
@@ -79,3 +83,12 @@ async def listening(app: FastAPI) -> AsyncIterator[str]:
         server.should_exit = True
         await serving
         listener.close()
+
+
+def start_dummy(log: Path, tokens_per_s: int, **environment: str) -> Service:
+    """A process of `dummy_ranking.py` that is not ready yet; whoever starts it ends it."""
+    port = free_port()
+    command = [sys.executable, str(Path(__file__).parent / "dummy_ranking.py"), str(port), str(tokens_per_s)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=clean_environment(**environment))
+    return Service(process, f"http://127.0.0.1:{port}", log)

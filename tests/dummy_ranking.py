@@ -11,11 +11,11 @@ from ullage.engines.dummy import DummyEngine
 from ullage.http import run_server
 from ullage.http.run import claim_port
 from ullage.serve.ranking.app import create_app
-from ullage.settings import Settings
+from ullage.settings import load
 
 
 def main(port: int, tokens_per_s: float) -> None:
-    settings = Settings()
+    settings = load(service="ranking").settings
     open_with(pytest.MonkeyPatch(), [DummyEngine(tokens_per_s=tokens_per_s)])
     run_server(create_app(settings, cross_encoder_plan(settings)), claim_port("127.0.0.1", port))
 

@@ -60,8 +60,9 @@ async def flood(url: str, pid: int, bodies: list[Body], *, clients: int, seconds
     """Score each body alone, then let `clients` send them for `seconds`; wait for every answer."""
     seen = Flood()
     async with httpx.AsyncClient(base_url=url, timeout=600, limits=httpx.Limits(max_connections=None)) as client:
-        alone = [(await scores(client, body))[1] for body in bodies]
-        assert all(len(found) == PASSAGES for found in alone)
+        before = [await scores(client, body) for body in bodies]
+        alone = [found for _, found in before]
+        assert all(len(found) == PASSAGES for found in alone), [(a.status_code, a.text[:300]) for a, _ in before]
         begun = time.monotonic()
 
         async def send(number: int) -> None:

@@ -171,7 +171,12 @@ OUTCOMES: dict[type[UllageError], Outcome] = {
 
 def outcome(error: BaseException) -> Outcome:
     """The outcome of the nearest class in the tree; anything foreign is an internal error."""
-    for cls in type(error).__mro__:
+    return outcome_of(type(error))
+
+
+def outcome_of(kind: type[BaseException]) -> Outcome:
+    """The same of a class."""
+    for cls in kind.__mro__:
         if cls in OUTCOMES:
             return OUTCOMES[cls]
     return OUTCOMES[UllageError]

@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from servers import Server, serving
 
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else litellm looks for a newer one on the network, in vain
+
 collect_ignore = [] if "ULLAGE_PYTHON" in os.environ else ["apart"]
 
 

@@ -2,7 +2,7 @@
 
 import openai
 import pytest
-from servers import EMBEDDER
+from servers import EMBEDDER, serving
 
 
 @pytest.fixture
@@ -37,3 +37,14 @@ def test_errors_are_of_its_own_kinds(client):
         client.embeddings.create(model=EMBEDDER, input="word " * 700)
     with pytest.raises(openai.BadRequestError, match="dimensions=-1"):
         client.embeddings.create(model=EMBEDDER, input="x", dimensions=-1)
+
+
+def test_a_key_is_sent_as_it_sends_its_own(tmp_path):
+    with serving("embedding", tmp_path, API_KEYS="one,two") as locked:
+        for key, error in (("two", None), ("three", openai.AuthenticationError)):
+            with openai.OpenAI(base_url=f"{locked.url}/v1", api_key=key, max_retries=0) as client:
+                if error is None:
+                    assert len(client.embeddings.create(model=EMBEDDER, input="x").data) == 1
+                else:
+                    with pytest.raises(error, match="wants an API key"):
+                        client.embeddings.create(model=EMBEDDER, input="x")

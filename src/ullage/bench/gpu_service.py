@@ -70,6 +70,11 @@ class RankingProcess:
         self._stop()
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def profile(self) -> str:
         return str(self.memory["profile"])
 

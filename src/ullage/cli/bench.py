@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import MofNCompleteColumn, Progress, TaskID
 
+from ullage.cli.bench_load import app as load
+from ullage.cli.bench_pages import pages
 from ullage.cli.ingest import expand, ingest_server, ingest_with_bars
 from ullage.cli.invocation import invocation
 from ullage.cli.output import JSON_HELP, err, out, print_json, table
 from ullage.cli.own import own_stack
+from ullage.errors import SettingsError
 from ullage.settings import Settings
 
 if TYPE_CHECKING:
     from ullage.rag.evaluate import Report, TestQuestion
 
 app = typer.Typer(help="Measure retrieval and answers.", rich_markup_mode=None, no_args_is_help=False)
+app.add_typer(load, name="load")
+app.command()(pages)
 
 
 @app.callback()
@@ -85,6 +91,57 @@ def answers(
         print_json(report.as_json())
     else:
         out().print(report.table(), markup=False)
+
+
+@app.command()
+def gpu(
+    context: typer.Context,
+    parts: Annotated[str, typer.Option(help="of speed, memory, beside, http: which, comma-separated")] = "",
+    precisions: Annotated[str, typer.Option(help="comma-separated")] = "bf16,fp8",
+    folder: Annotated[Path | None, typer.Option(help="keeps the checkpoint of 2.3 GiB; else in cache_dir")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """The packed engine on this GPU beside padded transformers: speed, bytes, a shared card, HTTP. No downloads."""
+    from ullage.bench.gpu_report import PARTS, markdown, measure_all
+
+    settings = invocation(context).load().settings
+    _log_to_stderr(settings)
+    chosen = tuple(part for part in parts.split(",") if part) or PARTS
+    if unknown := [part for part in chosen if part not in PARTS]:
+        raise SettingsError(f"--parts={parts}: {unknown[0]} is none of {', '.join(PARTS)}")
+    if find_spec("torch") is None:
+        raise SettingsError("bench gpu needs PyTorch for CUDA: pip install 'ullage[gpu]'")
+    console = err()
+    found = measure_all(folder or settings.cache_dir / "bench" / "llama-1b", settings.cache_dir,
+                        lambda said: console.print(said, markup=False, highlight=False), parts=chosen,
+                        precisions=tuple(precisions.split(",")))
+    if as_json:
+        print_json(found.as_json())
+    else:
+        out().print(markdown(found), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def cpu(
+    context: typer.Context,
+    peers: Annotated[Path | None, typer.Option(help="environments that scripts/bench-cpu made; else only ours")] = None,
+    parts: Annotated[str, typer.Option(help="of choose, peers, overhead, start: which")] = "peers,overhead,start",
+    rounds: Annotated[int, typer.Option(min=1, help="of which medians are taken")] = 3,
+    precision: Annotated[str, typer.Option(help="of ours: fp32, bf16 or int8")] = "int8",
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Reranking on this CPU beside other libraries, on the same weights and texts; what HTTP adds; start to ready."""
+    from ullage.bench.cpu import markdown, measure
+
+    settings = invocation(context).load().settings
+    _log_to_stderr(settings)
+    console = err()
+    found = measure(peers, settings.cache_dir, lambda said: console.print(said, markup=False, highlight=False),
+                    rounds=rounds, precision=precision, parts=parts.split(","))
+    if as_json:
+        print_json(found.as_json())
+    else:
+        out().print(markdown(found), markup=False, highlight=False, soft_wrap=True)
 
 
 async def _evaluate(settings: Settings, asked: list[TestQuestion]) -> Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from ullage.errors import SettingsError
-from ullage.settings import SERVICES, Service
+from ullage.settings import ALL_SERVICES, Service
 
 
 def one_service(text: str) -> Service:
@@ -22,10 +22,10 @@ def chosen_services(text: str | None) -> tuple[Service, ...] | None:
         return None
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in SERVICES:
-            near = difflib.get_close_matches(name, SERVICES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SERVICES)}"
+        if name not in ALL_SERVICES:
+            near = difflib.get_close_matches(name, ALL_SERVICES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(ALL_SERVICES)}"
             raise SettingsError(f"no service is called {name}: {hint}")
     if not names:
-        raise SettingsError(f"--only names no service: there are {', '.join(SERVICES)}")
-    return tuple(service for service in SERVICES if service in names)
+        raise SettingsError(f"--only names no service: there are {', '.join(ALL_SERVICES)}")
+    return tuple(service for service in ALL_SERVICES if service in names)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ullage.cli import ask, bench, demo, devices, ingest, models, plan, serve, settings, status, up
+from ullage.cli import ask, bench, collection, demo, devices, ingest, models, plan, serve, settings, status, task, up
 from ullage.cli.invocation import Invocation, parse_given
 from ullage.cli.output import print_error
 from ullage.errors import UllageError, outcome
@@ -26,6 +26,8 @@ for group in (up, plan, devices, status, settings, serve, ingest, ask, demo):
     group.register(app)
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
+app.add_typer(collection.app, name="collection")
+app.add_typer(task.app, name="task")
 
 
 def _version(wanted: bool) -> None:

@@ -16,7 +16,7 @@ from ullage.errors import ModelError, ModelNotFound, SettingsError
 if TYPE_CHECKING:
     from ullage.models.card import Card, Role
 
-ROLES: tuple[Role, ...] = ("ranking", "embedding", "llm")
+ROLES: tuple[Role, ...] = ("ranking", "embedding", "llm", "vision")
 
 app = typer.Typer(help="The models that are known, what they need, and their files.", rich_markup_mode=None)
 

@@ -17,7 +17,7 @@ def out() -> Console:
     """Standard output, as it is now: tests and pipes replace it. Long lines are left whole where nobody looks."""
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     if not console.is_terminal:
-        console.width = 200
+        console.width = 240
     return console
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from ullage.cli.choices import chosen_services, one_service
 from ullage.cli.invocation import invocation
 from ullage.cli.output import JSON_HELP, mib, out, print_json, table
+from ullage.errors import SettingsError
 
 if TYPE_CHECKING:
     from ullage.devices import Machine
@@ -31,6 +32,8 @@ def plan(
     """Predicted memory of every service, part by part, where it runs, and the profiles that were rejected."""
     from ullage.stack.place import elsewhere, place, place_one
 
+    if service is not None and only is not None:
+        raise SettingsError(f"{service} and --only {only} are both given: name one service, or some of the stack")
     machine = _machine(device_file)
     if service is not None:
         one = one_service(service)

@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
+from ullage.errors import DeadlineExceeded, DependencyDown, InvalidRequest, NotFound, NotReady, Overloaded, UllageError
 
-from ullage.errors import DeadlineExceeded, DependencyDown, InvalidRequest, NotFound, NotReady, UllageError
+if TYPE_CHECKING:
+    import httpx
+
+# httpx is imported where it is used: every command would pay for it, a server's start too.
 
 CONNECT_S = 5.0
 
@@ -19,6 +22,8 @@ class Remote:
     """One server. Raises DependencyDown when it is away, and the error its answer stands for."""
 
     def __init__(self, name: str, url: str, *, timeout_s: float) -> None:
+        import httpx
+
         self._name = name
         self._url = url
         self._http = httpx.Client(
@@ -64,10 +69,15 @@ class Remote:
         said = f"{self._name} at {self._url} says: {_message(answer)}"
         if answer.status_code == 404:
             return NotFound(said)
+        wait = answer.headers.get("retry-after", "")
+        if wait.isdigit() and _kind(answer) == "overloaded":
+            return Overloaded(said, retry_after_s=int(wait))
         return (NotReady if answer.status_code >= 500 else InvalidRequest)(said)
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
+        import httpx
+
         try:
             yield
         except httpx.TimeoutException:
@@ -83,6 +93,8 @@ class Remote:
 
 def _is_remote(url: str) -> bool:
     """A proxy is for other machines."""
+    import httpx
+
     return httpx.URL(url).host not in ("127.0.0.1", "localhost", "::1")
 
 
@@ -98,6 +110,14 @@ def _message(answer: httpx.Response) -> str:
         return " ".join(text.split())[:300] or f"status {answer.status_code}"
     said = (body.get("message") or body.get("detail")) if isinstance(body, dict) else body
     return " ".join(str(said).split())
+
+
+def _kind(answer: httpx.Response) -> str:
+    try:
+        body = answer.json()
+    except ValueError:
+        return ""
+    return str(body.get("type", "")) if isinstance(body, dict) else ""
 
 
 def delta(chunk: Any) -> str:

@@ -15,7 +15,8 @@ import typer
 from ullage.cli.choices import one_service
 from ullage.cli.invocation import invocation
 from ullage.errors import SettingsError
-from ullage.settings import Effective, Service
+from ullage.settings import VISION_TASKS, Effective, Service
+from ullage.settings.model import prefix_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -28,13 +29,14 @@ ROOMS: dict[Service, str] = {
     "llm": "ullage.serve.llm.app",
     "rag": "ullage.rag.server",
     "ingest": "ullage.ingest.server",
+    "vision": "ullage.serve.vision.app",
 }
-MODEL_SERVICES = ("ranking", "embedding", "llm")
+MODEL_SERVICES = ("ranking", "embedding", "llm", "vision")
 
 
 def serve(
     context: typer.Context,
-    service: Annotated[str, typer.Argument(help=f"one of {', '.join(ROOMS)}")],
+    service: Annotated[str, typer.Argument(help=f"one of {', '.join((*ROOMS, *VISION_TASKS))}")],
     port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
     memory: Annotated[str | None, typer.Option(help="budget of this process, in bytes or such as 700MiB")] = None,
     host: Annotated[str | None, typer.Option(help="address to bind to")] = None,
@@ -46,6 +48,9 @@ def serve(
     """Run one service in the foreground until SIGTERM."""
     name = _service(service, model)
     own = {f"{name}_port": port, f"{name}_memory": memory, f"{name}_model": model}
+    if name == "vision":
+        own |= {"vision_tasks": None if service == "vision" else service}
+        own |= {f"{prefix_of(task)}_port": port for task in VISION_TASKS if task == service}
     effective = invocation(context).load(
         service=name, host=host, threads=threads, max_sequence=max_sequence, max_batch_tokens=max_batch_tokens,
         **{setting: value for setting, value in own.items() if value is not None},
@@ -56,7 +61,7 @@ def serve(
 def _service(text: str, model: str | None) -> Service:
     if text == "vectors":
         raise SettingsError("vectors is Milvus Lite's own server: start it with `ullage up --only vectors`")
-    service = one_service(text)
+    service = one_service("vision" if text in VISION_TASKS else text)
     if model is not None and service not in MODEL_SERVICES:
         raise SettingsError(f"{service} has no model: leave out --model")
     return service
@@ -66,17 +71,21 @@ def run_service(service: Service, effective: Effective) -> None:
     """Claim the port, plan, and serve. Raises what keeps the service from starting."""
     # Read by the metrics library at its import; a process of ours keeps its own figures.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    from ullage.http.door import Door
     from ullage.http.logs import configure_logs
     from ullage.http.run import claim_port, run_server
-    from ullage.stack.services import DRAIN_S
+    from ullage.stack.services import drain_s
 
     signal.signal(signal.SIGTERM, _exit)
     settings = effective.settings
     configure_logs(settings.log_level, settings.log_format, service)
     for note in effective.notes:
         structlog.get_logger("ullage.settings").info("foreign name", note=note)
+    door = Door.of(settings, service)
     listener = claim_port(settings.host, settings.port(service))
-    run_server(_app(service, effective), listener, drain_s=DRAIN_S)
+    others = [*settings.vision_ports()][1:] if service == "vision" else []
+    more = [claim_port(settings.host, port) for port in others]
+    run_server(_app(service, effective), listener, drain_s=drain_s(service, settings), door=door, more=more)
 
 
 def _exit(*_: object) -> None:

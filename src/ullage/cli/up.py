@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ullage.stack.supervisor import Supervisor
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-DOWN_S = 90.0
+DOWN_S = 180.0
 
 
 def up(
@@ -34,6 +34,7 @@ def up(
     memory: Annotated[str | None, typer.Option(help="budget of the whole stack, such as 3GiB")] = None,
     only: Annotated[str | None, typer.Option(help="these services alone, separated by commas")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="return once everything is ready")] = False,
+    vision: Annotated[bool | None, typer.Option("--vision", help="with the vision service")] = None,
     ranking_model: Annotated[str | None, typer.Option(help="card name or folder")] = None,
     embedding_model: Annotated[str | None, typer.Option(help="card name or folder")] = None,
     llm_model: Annotated[str | None, typer.Option(help="card name")] = None,
@@ -44,7 +45,7 @@ def up(
 
     asked = invocation(context)
     effective = asked.load(memory=memory, ranking_model=ranking_model, embedding_model=embedding_model,
-                           llm_model=llm_model)
+                           llm_model=llm_model, enable_vision=vision)
     plan = place(effective.settings, chosen_services(only))
     require_files(effective.settings, plan)
     console = out()

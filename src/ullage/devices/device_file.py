@@ -41,7 +41,8 @@ def find_machine(name_or_path: str) -> Machine:
         return read_machine(path)
     near = difflib.get_close_matches(name_or_path, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"examples are {', '.join(known)}"
-    raise SettingsError(f"device file {name_or_path} does not exist, and no example has that name: {hint}")
+    what = "is a folder or a device" if path.exists() else "does not exist"
+    raise SettingsError(f"device file {name_or_path} {what}, and no example has that name: {hint}")
 
 
 def read_machine(path: Path) -> Machine:
@@ -57,8 +58,6 @@ def read_machine(path: Path) -> Machine:
                             "write one `name: value` a line") from None
     faults: list[str] = []
     machine = _record(Machine)(content, "", faults)
-    if machine is not None:
-        _agree(machine, faults)
     if faults:
         raise SettingsError(f"device file {path}: {'; '.join(faults)}")
     return machine  # type: ignore[no-any-return]  # every parser without a fault gives its type
@@ -121,19 +120,31 @@ def _record(kind: type[T]) -> Parser:
             return None
         before = len(faults)
         prefix = f"{where}." if where else ""
-        for name in value:
-            if name not in parsers:
-                near = difflib.get_close_matches(str(name), parsers, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(parsers)}"
-                faults.append(f"{prefix}{name} is unknown: {hint}")
+        faults += _unknown([str(name) for name in value if name not in parsers], prefix, list(parsers))
         for field in dataclasses.fields(kind):
             if _required(field) and field.name not in value:
                 faults.append(f"{prefix}{field.name} is missing: write `{field.name}: {MISSING[field.name]}`")
-        given = {name: parse(value[name], f"{prefix}{name}", faults)
-                 for name, parse in parsers.items() if name in value}
+        given: dict[str, Any] = {}
+        sound: dict[str, Any] = {}
+        for name, parse in parsers.items():
+            if name in value:
+                so_far = len(faults)
+                given[name] = parse(value[name], f"{prefix}{name}", faults)
+                if len(faults) == so_far:
+                    sound[name] = given[name]
+        _agree(sound, value, prefix, faults)
         return kind(**given) if len(faults) == before else None
 
     return parse
+
+
+def _unknown(names: list[str], prefix: str, known: list[str]) -> list[str]:
+    """A fault for each name that is like a known one, and one for all the others."""
+    near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.5) for name in names}
+    said = [f"{prefix}{name} is unknown: did you mean {found[0]}?" for name, found in near.items() if found]
+    if others := [f"{prefix}{name}" for name, found in near.items() if not found]:
+        said.append(f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} unknown: known are {', '.join(known)}")
+    return said
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:
@@ -233,23 +244,22 @@ MISSING = {
 }
 
 
-def _agree(machine: Machine, faults: list[str]) -> None:
-    """Values that are each in range and yet cannot hold together."""
-    parts: list[tuple[str, Machine | Gpu | Disk]] = [("", machine)]
-    parts += [(f"gpus[{place}].", gpu) for place, gpu in enumerate(machine.gpus)]
-    parts += [("disk.", machine.disk)] if machine.disk else []
-    for where, part in parts:
-        if part.free_bytes > part.total_bytes:
-            faults.append(f"{where}free_bytes={part.free_bytes}: write at most total_bytes, {part.total_bytes}")
-    indexes = [gpu.index for gpu in machine.gpus]
-    for place, gpu in enumerate(machine.gpus):
-        taken = gpu.total_bytes - gpu.free_bytes
-        if gpu.index in indexes[:place]:
-            faults.append(f"gpus[{place}].index={gpu.index}: another GPU has it; give each its own")
-        if 0 <= taken < gpu.reserved_bytes:
-            faults.append(f"gpus[{place}].reserved_bytes={gpu.reserved_bytes}: write at most total_bytes less "
-                          f"free_bytes, {taken}")
-        for number, holder in enumerate(gpu.holders):
-            if (holder.held_bytes or 0) > gpu.total_bytes:
-                faults.append(f"gpus[{place}].holders[{number}].held_bytes={holder.held_bytes}: write at most the "
-                              f"GPU's total_bytes, {gpu.total_bytes}")
+def _agree(sound: Mapping[str, Any], written: Mapping[str, Any], prefix: str, faults: list[str]) -> None:
+    """Values of one record that are each in range and yet cannot hold together. `sound` are those without a fault."""
+    total, free = sound.get("total_bytes"), sound.get("free_bytes")
+    if total is not None and free is not None:
+        reserved = sound.get("reserved_bytes", 0)
+        if free > total:
+            faults.append(f"{prefix}free_bytes={free}: write at most total_bytes, {total}")
+        elif reserved > total - free:
+            faults.append(f"{prefix}reserved_bytes={reserved}: write at most total_bytes less free_bytes, "
+                          f"{total - free}")
+    for number, holder in enumerate(sound.get("holders", ())):
+        if total is not None and (holder.held_bytes or 0) > total:
+            faults.append(f"{prefix}holders[{number}].held_bytes={holder.held_bytes}: write at most the GPU's "
+                          f"total_bytes, {total}")
+    gpus = written.get("gpus")
+    indexes = [gpu.get("index") for gpu in gpus if isinstance(gpu, dict)] if isinstance(gpus, list) else []
+    for place, index in enumerate(indexes):
+        if index is not None and index in indexes[:place]:
+            faults.append(f"gpus[{place}].index={index}: another GPU has it; give each its own")

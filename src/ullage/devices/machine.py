@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 GpuKind = Literal["gpu", "mig", "vgpu"]
-RUNTIMES = ("onnx", "packed", "llama.cpp")
+RUNTIMES = ("onnx", "openvino", "packed", "llama.cpp")
 """What models run on. A machine of a file is taken to have them all: a file describes hardware."""
 
 

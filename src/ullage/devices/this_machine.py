@@ -13,7 +13,7 @@ import psutil
 import pynvml
 
 from ullage.devices.cgroup import CGROUP, OWN, cpu_quota, memory_bound
-from ullage.devices.machine import Disk, Machine
+from ullage.devices.machine import RUNTIMES, Disk, Machine
 from ullage.devices.nvml import gpus
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -49,9 +49,10 @@ def detect(
 
 
 def _runtimes() -> tuple[str, ...]:
-    """The packed engine comes with an extra; the other two are always installed."""
-    packed = find_spec("ullage.engines.cuda_packed") and find_spec("torch")
-    return ("onnx", "packed", "llama.cpp") if packed else ("onnx", "llama.cpp")
+    """OpenVINO and the packed engine come with extras; the other two are always installed."""
+    found = {"onnx": True, "openvino": find_spec("openvino") is not None, "llama.cpp": True,
+             "packed": bool(find_spec("ullage.engines.cuda_packed") and find_spec("torch"))}
+    return tuple(name for name in RUNTIMES if found[name])
 
 
 def _cores(cgroup: Path, own: Path) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,24 +35,34 @@ class Graph:
         return [name for name in (self.vectors, self.pooled) if name is not None]
 
 
-def read_graph(session: Any, name: str, pooling: str, token_vectors: bool) -> Graph:
-    """Match a session's graph to what is wanted of it. Raises ModelUnsupported naming its inputs and outputs."""
-    signature = f"{name} takes {_names(session.get_inputs())} and gives {_names(session.get_outputs())}"
+class Declared(Protocol):
+    """An input or output: `type` as ONNX Runtime writes it, `shape` of numbers, names and None."""
+
+    name: str
+    type: str
+    shape: list[Any]
+
+
+def read_graph(
+    taken: Sequence[Declared], given: Sequence[Declared], name: str, pooling: str, token_vectors: bool
+) -> Graph:
+    """Match what a graph takes and gives to what is wanted of it. Raises ModelUnsupported naming both."""
+    signature = f"{name} takes {_names(taken)} and gives {_names(given)}"
     inputs: dict[str, np.dtype[Any]] = {}
-    for node in session.get_inputs():
+    for node in taken:
         if node.name not in KNOWN_INPUTS or node.type not in INTEGERS:
             raise ModelUnsupported(f"{signature}: an encoder takes integers called {', '.join(KNOWN_INPUTS)}")
         inputs[node.name] = INTEGERS[node.type]
     if "input_ids" not in inputs or "attention_mask" not in inputs:
         raise ModelUnsupported(f"{signature}: input_ids and attention_mask must be among the inputs")
-    vectors, pooled = _choose(session.get_outputs(), pooling, token_vectors)
+    vectors, pooled = _choose(given, pooling, token_vectors)
     if vectors is None and pooled is None:
         wanted = "logits [rows, labels]" if pooling == "none" else "last_hidden_state [rows, tokens, hidden]"
         raise ModelUnsupported(f"{signature}: {wanted} is wanted")
-    return Graph(inputs, vectors, pooled, _single_row(session, signature))
+    return Graph(inputs, vectors, pooled, _single_row(taken, signature))
 
 
-def _choose(outputs: list[Any], pooling: str, token_vectors: bool) -> tuple[str | None, str | None]:
+def _choose(outputs: Sequence[Declared], pooling: str, token_vectors: bool) -> tuple[str | None, str | None]:
     """(token vectors, pooled): by name first, then by being the only output of that rank."""
     ranked = {node.name: len(node.shape) for node in outputs if node.type in FLOATS}
     vectors = _pick(ranked, 3, VECTORS)
@@ -70,12 +81,12 @@ def _pick(ranked: dict[str, int], rank: int, names: tuple[str, ...]) -> str | No
     return candidates[0] if len(candidates) == 1 and len(ranked) == 1 else None
 
 
-def _single_row(session: Any, signature: str) -> bool:
-    rows, *lengths = next(node.shape for node in session.get_inputs() if node.name == "input_ids") or [None]
+def _single_row(taken: Sequence[Declared], signature: str) -> bool:
+    rows, *lengths = next(node.shape for node in taken if node.name == "input_ids") or [None]
     if any(isinstance(length, int) for length in lengths) or (isinstance(rows, int) and rows != 1):
         raise ModelUnsupported(f"{signature}: input_ids has a fixed shape, export it with dynamic rows and tokens")
     return bool(rows == 1)
 
 
-def _names(nodes: list[Any]) -> str:
+def _names(nodes: Sequence[Declared]) -> str:
     return ", ".join(f"{node.name} {list(node.shape)}" for node in nodes)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import structlog
 from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from ullage.errors import SettingsError, UllageError
@@ -77,6 +77,7 @@ def build_app(info: ServiceInfo, lifecycle: Lifecycle, *, max_body: int, door: D
     add_identity_routes(app, info)
     add_memory_routes(app, memory, registry)
     _metrics_route(app, registry)
+    _document_routes(app)
     return app
 
 
@@ -90,7 +91,7 @@ async def _start_grpc(app: FastAPI, gate: ByteGate | None, max_body: int) -> Any
     try:
         return await serve_grpc(app.state.kserve, door, gate, max_body=max_body)
     except SettingsError as error:
-        app.state.failure = error
+        app.state.failure = error.with_traceback(None)  # whose frames would keep the dead server until the end
         if app.state.on_failure is not None:
             app.state.on_failure()
         return None
@@ -126,9 +127,21 @@ def _health_routes(app: FastAPI, health: Health) -> None:
         return JSONResponse(health.body(), 200 if health.ready else 503)
 
 
+def _document_routes(app: FastAPI) -> None:
+    """The NIM's shorter paths to what `/v1/openapi.json` and `/v1/docs` show."""
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def document() -> RedirectResponse:
+        return RedirectResponse("/v1/openapi.json")
+
+    @app.get("/docs", include_in_schema=False)
+    async def page() -> RedirectResponse:
+        return RedirectResponse("/v1/docs")
+
+
 def _metrics_route(app: FastAPI, registry: CollectorRegistry) -> None:
     gauge(registry, "ullage_ready", "1 when ready", lambda: float(app.state.health.ready))
 
-    @app.get("/v1/metrics", tags=["metrics"])
+    @app.get("/v1/metrics", tags=["metrics"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel
 from starlette.types import Scope
 
 from ullage.errors import (
@@ -18,11 +19,10 @@ from ullage.errors import (
     Overloaded,
     TooLong,
     UllageError,
-    Unavailable,
-    UnknownModel,
+    outcome_of,
 )
 
-Body = dict[str, object]
+Body = dict[str, Any]
 Statuses = Mapping[type[UllageError], int]
 
 
@@ -36,48 +36,93 @@ class Said:
     detail: object = None
 
 
+class NimFault(BaseModel):
+    """`detail` is an object so that clients may index it."""
+
+    object: Literal["error"] = "error"
+    message: str
+    detail: dict[str, Any]
+    type: str
+
+
+class OpenAiError(BaseModel):
+    message: str
+    type: str
+    param: None
+    code: int
+
+
+class OpenAiFault(NimFault):
+    """NIM's with OpenAI's inside: clients of both read it."""
+
+    error: OpenAiError
+
+
+class CohereFault(BaseModel):
+    """`message` for Cohere's clients, `detail` for Jina's."""
+
+    message: str
+    detail: str
+
+
+class TeiFault(BaseModel):
+    error: str
+    error_type: str
+    message: str
+
+
+class EitherFault(TeiFault):
+    """Of a path that is TEI's and Jina's: clients of both read it."""
+
+    detail: str
+
+
 def nim_body(said: Said) -> Body:
-    """The NIM error object; `detail` is an object so that clients may index it."""
     return {"object": "error", "message": said.message, "detail": said.detail or {}, "type": said.kind}
 
 
 def openai_body(said: Said) -> Body:
-    """NIM's object with OpenAI's inside: clients of both read it."""
     inside = {"message": said.message, "type": said.kind, "param": None, "code": said.status}
     return {**nim_body(said), "error": inside}
 
 
 def cohere_body(said: Said) -> Body:
-    """`message` for Cohere's clients, `detail` for Jina's."""
     return {"message": said.message, "detail": said.message}
 
 
-_TEI_KINDS = {400: "empty", 404: "validation", 413: "validation", 422: "tokenizer", 424: "backend", 429: "overloaded",
-              503: "unhealthy"}
-
-
 def tei_body(said: Said) -> Body:
-    return {"error": said.message, "error_type": _TEI_KINDS.get(said.status, "backend"), "message": said.message}
+    special = {424: "backend", 429: "overloaded", 503: "unhealthy"}
+    kind = special.get(said.status, "validation" if said.status < 500 else "backend")
+    return {"error": said.message, "error_type": kind, "message": said.message}
+
+
+def either_body(said: Said) -> Body:
+    return {**tei_body(said), **cohere_body(said)}
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """`statuses` are the HTTP codes that differ from ours; the nearest class of an error counts."""
+    """`statuses` are the HTTP codes that differ from ours; the nearest class of an error counts. `fault` is what
+    `body` makes."""
 
     body: Callable[[Said], Body] = nim_body
+    fault: type[BaseModel] = NimFault
     statuses: Statuses = field(default_factory=dict)
 
-    def status(self, error: UllageError, otherwise: int) -> int:
-        for cls in type(error).__mro__:
+    def status(self, kind: type[UllageError]) -> int:
+        """The HTTP code of an error of this class."""
+        for cls in kind.__mro__:
             if cls in self.statuses:
                 return self.statuses[cls]
-        return otherwise
+        return outcome_of(kind).http_status
 
 
 NIM_1_10 = Dialect()
 NIM_1_8 = Dialect(statuses={InvalidRequest: 400, TooLong: 400})
-COHERE = Dialect(cohere_body, {TooLong: 400, InvalidRequest: 400, Overloaded: 429})
-TEI = Dialect(tei_body, {TooLong: 413, Overloaded: 429, EngineFailed: 424, UnknownModel: 404, Unavailable: 503})
+COHERE = Dialect(cohere_body, CohereFault, {TooLong: 400, InvalidRequest: 400, Overloaded: 429})
+TEI = Dialect(tei_body, TeiFault, {TooLong: 413, Overloaded: 429, EngineFailed: 424})
+EITHER = Dialect(either_body, EitherFault, COHERE.statuses)
+EITHER_TEI = Dialect(either_body, EitherFault, TEI.statuses)
 
 
 def nim(version: str) -> Dialect:
@@ -85,13 +130,16 @@ def nim(version: str) -> Dialect:
     return NIM_1_8 if version in ("1.8", "1.9") else NIM_1_10
 
 
-def with_body(dialect: Dialect, body: Callable[[Said], Body]) -> Dialect:
-    """The codes of one dialect in the words of another."""
-    return Dialect(body, dialect.statuses)
+def openai(nim: Dialect) -> Dialect:
+    """The codes of a NIM generation in words that OpenAI's clients read too."""
+    return Dialect(openai_body, OpenAiFault, nim.statuses)
 
 
 def dialect_of(scope: Scope) -> Dialect:
-    """What the app of a request has been told about its path; NIM's where it was told nothing."""
+    """What a handler said of this request, else what its app has been told about the path, else NIM's."""
+    said: Dialect | None = scope.get("state", {}).get("dialect")
+    if said is not None:
+        return said
     app: Any = scope.get("app")
     if app is None:
         return NIM_1_10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -14,6 +13,11 @@ from ullage.http.tls import Tls
 from ullage.settings import Service, Settings
 from ullage.settings.model import bracketed
 
+NIMS: tuple[Service, ...] = ("ranking", "embedding")
+"""Services whose codes differ from one NIM version to the next."""
+
+NEWEST_1X = "1.10"
+
 
 @dataclass(frozen=True, slots=True)
 class Door:
@@ -22,22 +26,18 @@ class Door:
     host: str = "127.0.0.1"
     tls: Tls | None = None
     keys: Keys = NO_KEYS
-    nim_version: str = "1.10"
+    nim_version: str = NEWEST_1X
     grpc_port: int | None = None
 
     @classmethod
     def of(cls, settings: Settings, service: Service) -> Door:
-        """Raises SettingsError when certificate and key cannot be used."""
-        told: dict[str, Any] = settings.model_dump(
-            include={"tls_cert", "tls_key", "api_keys", "nim_version", f"{service}_grpc_port"}
-        )
-        secret = told.get("api_keys")
+        """Raises SettingsError when certificate and key, or the API keys, cannot be used."""
         return cls(
             host=settings.host,
-            tls=Tls.of(told.get("tls_cert"), told.get("tls_key")),
-            keys=Keys.of(secret.get_secret_value() if secret is not None else ""),
-            nim_version=told.get("nim_version", "1.10"),
-            grpc_port=told.get(f"{service}_grpc_port"),
+            tls=Tls.of(settings.tls_cert, settings.tls_key),
+            keys=Keys.of(settings.api_keys.get_secret_value() if settings.api_keys is not None else ""),
+            nim_version=settings.nim_version if service in NIMS else NEWEST_1X,
+            grpc_port=getattr(settings, f"{service}_grpc_port", None),
         )
 
     @property

@@ -34,7 +34,7 @@ class ErrorResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         dialect = dialect_of(scope)
-        status = dialect.status(self._error, self.status_code)
+        status = dialect.status(type(self._error))
         body = dialect.body(Said(self._error.message, self._kind, status, self._detail))
         await JSONResponse(body, status, headers=self._extra)(scope, receive, send)
 
@@ -47,6 +47,9 @@ def describe_faults(faults: Sequence[Any]) -> str:
     """All schema faults in one line: where, what, and the value when it is short."""
     said = []
     for fault in faults:
+        if fault["type"] == "json_invalid":
+            said.append(f"body: JSON decode error at character {fault['loc'][-1]}: {fault['ctx']['error']}")
+            continue
         where = ".".join(str(part) for part in fault["loc"] if part != "body") or "body"
         value = repr(fault.get("input"))
         shown = f" (got {value})" if len(value) <= 60 and fault["type"] not in ("missing", "extra_forbidden") else ""

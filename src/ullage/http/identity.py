@@ -13,7 +13,7 @@ from ullage.version import __version__
 
 @dataclass(slots=True)
 class ServiceInfo:
-    """`ledger` maps each part of the plan to bytes; `models` may be empty."""
+    """`ledger` maps each part of the plan to bytes; `models` may be empty. `metadata` is said in `/v1/metadata` too."""
 
     service: str
     models: tuple[str, ...] = ()
@@ -22,6 +22,7 @@ class ServiceInfo:
     profile: str = ""
     ledger: dict[str, int] = field(default_factory=dict)
     model_fields: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
     def planned_bytes(self) -> int:
@@ -54,6 +55,7 @@ def add_identity_routes(app: FastAPI, info: ServiceInfo) -> None:
             "assetInfo": [],
             "licenseInfo": _licence(info),
             "profile": info.profile,
+            **info.metadata,
         }
 
     @app.get("/v1/manifest", tags=["identity"])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ullage.errors import SettingsError
 from ullage.http.dialects import Said, dialect_of
 
-OPEN = "/v1/health/"
+OPEN = ("/v1/health/live", "/v1/health/ready", "/v1/health", "/health")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -25,8 +27,15 @@ class Keys:
 
     @classmethod
     def of(cls, text: str) -> Keys:
-        """Keys between commas; blanks around them do not count."""
-        return cls(tuple(key.encode() for part in text.split(",") if (key := part.strip())))
+        """Keys between commas; blanks around them do not count. Raises SettingsError for what no caller could send."""
+        keys = [key for part in text.split(",") if (key := part.strip())]
+        if text.strip() and not keys:
+            raise SettingsError("api_keys holds no key between its commas: write one, or leave it out")
+        for place, key in enumerate(keys, 1):
+            if not re.fullmatch(r"[!-~]+", key):
+                raise SettingsError(f"api_keys, key {place}, holds characters that no header carries: "
+                                    "letters, digits and ASCII punctuation do")
+        return cls(tuple(key.encode() for key in keys))
 
     def __bool__(self) -> bool:
         return bool(self.keys)
@@ -36,8 +45,7 @@ class Keys:
         scheme, _, token = authorization.partition(" ")
         given = [token.strip()] if scheme.lower() == "bearer" else []
         given += [api_key.strip()] if api_key else []
-        matches = [hmac.compare_digest(text.encode("utf-8", "surrogateescape"), key)
-                   for text in given for key in self.keys]
+        matches = [hmac.compare_digest(text.encode(), key) for text in given for key in self.keys]
         return any(matches)
 
 
@@ -52,7 +60,7 @@ class KeyMiddleware:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or str(scope["path"]).startswith(OPEN) or self._admits(scope):
+        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN or self._admits(scope):
             await self._app(scope, receive, send)
             return
         if scope["type"] == "websocket":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -20,7 +21,8 @@ def claim_port(host: str, port: int) -> socket.socket:
     Raises SettingsError when the port is taken or the address is not ours.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # By its protocol number asyncio knows that it may send small answers at once; else each waits 40 ms for the client.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -34,10 +36,13 @@ def claim_port(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run_server(app: FastAPI, listener: socket.socket, *, drain_s: float = 30.0, door: Door | None = None) -> None:
+def run_server(
+    app: FastAPI, listener: socket.socket, *, drain_s: float = 30.0, door: Door | None = None,
+    more: Sequence[socket.socket] = (),
+) -> None:
     """Serve until SIGTERM or SIGINT; in-flight requests get `drain_s` seconds. Raises what ended the start.
 
-    `door` brings TLS and keys to an app that was built without one.
+    `door` brings TLS and keys to an app that was built without one. The app answers at the ports of `more` too.
     """
     hang(app, door or Door())
     tls: Tls | None = app.state.door.tls
@@ -51,8 +56,9 @@ def run_server(app: FastAPI, listener: socket.socket, *, drain_s: float = 30.0, 
 
     app.state.on_failure = give_up
     try:
-        server.run(sockets=[listener])
+        server.run(sockets=[listener, *more])
     finally:
-        listener.close()
+        for opened in (listener, *more):
+            opened.close()
     if app.state.failure is not None:
         raise app.state.failure

@@ -15,3 +15,6 @@ def _not_blank(text: str) -> str:
 
 FilledText = Annotated[str, StringConstraints(min_length=1), AfterValidator(_not_blank)]
 """Unicode text that is not blank."""
+
+AnyText = Annotated[str, StringConstraints(min_length=1)]
+"""Unicode text of at least one character. A blank passage among many is no reason to refuse the others."""

@@ -7,6 +7,7 @@ beside the shape the memory plan computes from and the SHA-256 of every file.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib.resources
 from functools import cache
 from typing import Literal
@@ -15,15 +16,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from ullage.errors import ModelNotFound
-from ullage.models.shape import Family, Parameters, Precision, Shape, parameters, stored_bytes
+from ullage.models.shape import NO_SHAPE, Family, Parameters, Precision, Shape, parameters, stored_bytes
 
 __all__ = [
     "Card", "Family", "HubFile", "HubRepository", "Kind", "LocalFile", "ModelFile", "PackageFile", "Precision", "Role",
     "Rope", "Shape", "catalog", "find_card", "known_cards", "plain_name",
 ]  # fmt: skip
 
-Role = Literal["ranking", "embedding", "llm"]
-Kind = Literal["fusion", "cross-encoder", "embedder", "llm"]
+Role = Literal["ranking", "embedding", "llm", "vision"]
+Kind = Literal["fusion", "cross-encoder", "embedder", "llm", "vision"]
+FileRole = Literal["weights", "tokenizer", "layout", "table", "detection", "recognition"]
 
 IMAGE_REGISTRY = "nvcr.io/nim/"
 
@@ -63,9 +65,10 @@ class LocalFile(_Frozen):
 
 
 class ModelFile(_Frozen):
-    """`role` is what the file is to the engine: `weights` (several when sharded) or `tokenizer`. `size` is in bytes."""
+    """`role` is what the file is to the engine: `weights` (several when sharded) or `tokenizer`; of the vision card,
+    which of its models. `size` is in bytes."""
 
-    role: Literal["weights", "tokenizer"]
+    role: FileRole
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(gt=0)
     source: PackageFile | HubFile | LocalFile
@@ -93,11 +96,11 @@ class Card(_Frozen):
     role: Role
     kind: Kind
     family: Family
-    backends: tuple[Literal["onnx", "packed", "llama.cpp"], ...]
+    backends: tuple[Literal["onnx", "packed", "llama.cpp", "vision"], ...]
     precision: Precision = Field(description="as the weights are stored")
     description: str
     licence: str
-    shape: Shape
+    shape: Shape = NO_SHAPE
     stated_parameters: int | None = Field(
         None, gt=0, description="as its publisher counts, where the family's formula does not hold"
     )
@@ -121,8 +124,11 @@ class Card(_Frozen):
 
     @property
     def revision(self) -> str:
-        """Identifies the weights: the head of their file's SHA-256, else the hub's revision, else `none`."""
-        weights = [file for file in self.files if file.role == "weights"]
+        """Identifies the weights: the head of their file's SHA-256 (of several models', that of all their hashes), else
+        the hub's revision, else `none`."""
+        weights = [file for file in self.files if file.role != "tokenizer"]
+        if weights and self.role == "vision":
+            return hashlib.sha256("".join(file.sha256 for file in weights).encode()).hexdigest()[:12]
         if weights:
             return weights[0].sha256[:12]
         return self.hub.revision[:12] if self.hub else "none"
@@ -154,7 +160,7 @@ class Card(_Frozen):
     @property
     def weights_bytes(self) -> int:
         """Bytes of the weights as stored: of the files where they are known, else from shape and precision."""
-        sizes = [file.size for file in self.files if file.role == "weights"]
+        sizes = [file.size for file in self.files if file.role != "tokenizer"]
         return sum(sizes) if sizes else stored_bytes(self.parameters.total, self.precision)
 
 

@@ -235,8 +235,8 @@ def _llama_rope(config: Config) -> Rope:
     theta = _number(config, found, "rope_theta", config.number("rope_theta", 10_000.0))
     outside = config.number("rope_theta", theta)
     if theta != outside:
-        raise ModelUnsupported(f"{config.path} has rope_theta={outside:g}, and {theta:g} among its rotary positions: one "
-                               "of them is wrong")
+        raise ModelUnsupported(f"{config.path} has rope_theta={outside:g}, and {theta:g} among its rotary positions: "
+                               "one of them is wrong")
     kind = _assert_rope_type(config, found, ("default", "llama3"))
     if kind == "default":
         return Rope(theta=theta)

@@ -1,4 +1,4 @@
-"""From a published encoder checkpoint to an ONNX graph in fp32, without the code that trained it.
+"""From a published encoder checkpoint to an ONNX graph in fp32 or int8, without the code that trained it.
 
 Served are the BERT family's encoders (BERT, RoBERTa, XLM-RoBERTa, DistilBERT, and ModernBERT in `export_modernbert`),
 bare or with a classification head.
@@ -26,7 +26,7 @@ from ullage.models.encoder_config import ACTIVATIONS, EXPORTED, FAMILIES, Encode
 from ullage.models.files import sha256
 
 if TYPE_CHECKING:
-    from ullage.models.onnx_writer import OnnxWriter
+    from ullage.models.onnx_writer import Form, OnnxWriter
 
 EXPORTER_VERSION = 1
 MODEL_FILE = "model.onnx"
@@ -35,8 +35,10 @@ MASKED = -1e9
 """Added to the score of a padded key; exp of it is exactly 0 in fp32."""
 
 
-def export(folder: Path, cache_dir: Path) -> Path:
-    """The graph of `folder`, written once: kept under the SHA-256 of weights, config and exporter.
+def export(folder: Path, cache_dir: Path, form: Form = "fp32") -> Path:
+    """The graph of `folder`, written once: kept under the SHA-256 of weights, config, exporter and form.
+
+    Embeddings, norms and the head stay fp32 in every form.
 
     Raises ModelNotFound, ModelCorrupt or ModelUnsupported.
     """
@@ -49,14 +51,14 @@ def export(folder: Path, cache_dir: Path) -> Path:
     if not paths:
         raise ModelNotFound(f"{folder} has no {WEIGHTS}")
     with Weights(*paths) as weights:
-        target = cache_dir / "exports" / _key(config, paths) / MODEL_FILE
+        target = cache_dir / "exports" / _key(config, paths, form) / MODEL_FILE
         if target.is_file():
             return target
         target.parent.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent.parent, prefix="export-") as scratch:
             made = Path(scratch) / "whole"
             made.mkdir()
-            _write(encoder, config, weights, made)
+            _write(encoder, config, weights, made, form)
             try:
                 made.rename(target.parent)
             except OSError:
@@ -65,20 +67,21 @@ def export(folder: Path, cache_dir: Path) -> Path:
     return target
 
 
-def _key(config: Config, paths: tuple[Path, ...]) -> str:
-    whole = hashlib.sha256(f"ullage exporter {EXPORTER_VERSION}\n".encode())
+def _key(config: Config, paths: tuple[Path, ...], form: Form) -> str:
+    whole = hashlib.sha256(f"ullage exporter {EXPORTER_VERSION} {form}\n".encode())
     for path in paths:
         whole.update(sha256(path).encode())
     whole.update(config.path.read_bytes())
     return whole.hexdigest()
 
 
-def _write(encoder: Encoder, config: Config, weights: Weights, folder: Path) -> None:
+def _write(encoder: Encoder, config: Config, weights: Weights, folder: Path, form: Form) -> None:
     from ullage.models.onnx_writer import OnnxWriter  # onnx costs 11 MiB, and only an export needs it
 
-    with OnnxWriter(folder / MODEL_FILE) as graph:
+    with OnnxWriter(folder / MODEL_FILE, form) as graph:
         trunk = _trunk_prefix(config, weights)
         hidden = _TRUNKS[encoder.family](graph, encoder, weights, trunk)
+        graph.form = "fp32"
         if encoder.labels is None:
             graph.output("last_hidden_state", hidden, ["rows", "tokens", encoder.hidden])
         else:

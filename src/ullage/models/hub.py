@@ -21,16 +21,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-import httpx
 
 from ullage.errors import ModelCorrupt, ModelError, ModelNotFound, ModelUnsupported
 from ullage.models.card import Card, HubRepository
 from ullage.models.checkpoint import INDEX, SHARD, WEIGHTS
 from ullage.models.transfer import Progress, fetch_file
 from ullage.version import __version__
+
+if TYPE_CHECKING:
+    import httpx
 
 SMALL = (
     "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "modules.json",
@@ -41,7 +42,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 ANSWER_BYTES = 16 << 20
 """More than any repository's list of files takes."""
 
-TIMEOUT = httpx.Timeout(60.0, connect=20.0)
+TIMEOUT_S, CONNECT_S = 60.0, 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,14 @@ def pull_hub(card: Card, cache_dir: Path, progress: Progress | None = None) -> P
 
     Raises ModelNotFound, ModelCorrupt or ModelUnsupported, one line each; what was fetched until then is kept.
     """
+    import httpx  # every server's start would pay for it, and hardly one fetches
+
     source = _hub(card)
     home = _home(source, cache_dir)
+    timeout = httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with _alone(home), httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers=_headers()) as client:
+        with _alone(home), httpx.Client(timeout=timeout, follow_redirects=True, headers=_headers()) as client:
             commit, remotes = _listing(client, source)
             folder = home / commit
             _assert_room(home, folder, remotes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,14 +23,22 @@ ALIGNMENT = 4096
 
 INLINE_BYTES = 1024
 
+Form = Literal["fp32", "int8-weights", "int8-dynamic"]
+"""How matrices of layers are stored and multiplied. int8 has one scale for each column. "int8-weights" are expanded by
+a DequantizeLinear, which OpenVINO multiplies without expanding; "int8-dynamic" are products of ONNX Runtime's own that
+quantise their input too, with one scale over all of it."""
+
+RUNTIME_DOMAIN = "com.microsoft"
+
 
 class OnnxWriter:
     """A graph whose values are [rows, tokens, ...] fp32. Methods return the name of the value they made.
 
-    Use as a context; the graph is written when it ends without an error.
+    Use as a context; the graph is written when it ends without an error. `form` may change while it is written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, form: Form = "fp32") -> None:
+        self.form: Form = form
         self._path = path
         self._data_path = path.with_name(path.name + ".data")
         self._nodes: list[onnx.NodeProto] = []
@@ -48,10 +56,14 @@ class OnnxWriter:
         if kind is None:
             graph = helper.make_graph(self._nodes, "encoder", self._inputs, self._outputs, self._initializers)
             model = helper.make_model(
-                graph, producer_name="ullage", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
+                graph, producer_name="ullage", ir_version=IR_VERSION, opset_imports=self._opsets()
             )
             self._path.write_bytes(model.SerializeToString(deterministic=True))
             onnx.checker.check_model(str(self._path))
+
+    def _opsets(self) -> list[Any]:
+        own = [RUNTIME_DOMAIN] if any(node.domain for node in self._nodes) else []
+        return [helper.make_opsetid("", OPSET), *(helper.make_opsetid(domain, 1) for domain in own)]
 
     def input(self, name: str) -> str:
         self._inputs.append(helper.make_tensor_value_info(name, TensorProto.INT64, ["rows", "tokens"]))
@@ -114,11 +126,22 @@ class OnnxWriter:
 
     def linear(self, value: str, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> str:
         """`weight` [in, out], `bias` [out]."""
-        return self.add(self.node("MatMul", value, self.constant(weight)), self.constant(bias))
+        if self.form == "int8-dynamic":
+            small, scale = quantised(weight)
+            inputs = (value, self.constant(small), self.constant(scale), "", self.constant(bias))
+            return self.node("DynamicQuantizeMatMul", *inputs, domain=RUNTIME_DOMAIN)
+        return self.add(self.multiply(value, weight), self.constant(bias))
 
     def multiply(self, value: str, weight: npt.NDArray[np.float32]) -> str:
         """`weight` [in, out], without a bias."""
-        return self.node("MatMul", value, self.constant(weight))
+        if self.form == "fp32":
+            return self.node("MatMul", value, self.constant(weight))
+        small, scale = quantised(weight)
+        if self.form == "int8-dynamic":
+            inputs = (value, self.constant(small), self.constant(scale))
+            return self.node("DynamicQuantizeMatMul", *inputs, domain=RUNTIME_DOMAIN)
+        expanded = self.node("DequantizeLinear", self.constant(small), self.constant(scale), axis=1)
+        return self.node("MatMul", value, expanded)
 
     def scale(self, left: str, right: str) -> str:
         """Number by number."""
@@ -200,3 +223,9 @@ class OnnxWriter:
         """0 to tokens - 1, [tokens] int64."""
         tokens = self.node("Squeeze", self.node("Shape", ids, start=1, end=2), self.integers(0))
         return self.node("Range", self.constant(np.int64(0)), tokens, self.constant(np.int64(1)))
+
+
+def quantised(weight: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """[in, out] as int8 from -127 to 127, and the scale [out] of each column."""
+    scale = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny * 127) / np.float32(127)
+    return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ullage.errors import ModelNotFound
+from ullage.errors import ModelNotFound, ModelUnsupported
 from ullage.models.card import IMAGE_REGISTRY, Card, HubRepository, Role, find_card
 from ullage.models.folder import card_from_folder
 from ullage.models.gguf import card_from_gguf
@@ -20,6 +20,9 @@ def resolve(name: str, role: Role) -> Card:
     Raises ModelNotFound, ModelCorrupt or ModelUnsupported, one line each.
     """
     path = Path(name).expanduser()
+    if role == "vision" and path.exists():
+        raise ModelUnsupported(f"{path}: page models from a folder, as NVIDIA's nemotron ones, cannot be loaded yet: "
+                               "leave vision_model at ullage/page-vision")
     if path.exists() or name.startswith(("/", "./", "../", "~")):
         return card_from_gguf(path) if role == "llm" and not path.is_dir() else card_from_folder(path, role)
     if role == "llm":

@@ -12,8 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Family = Literal["bert", "roberta", "distilbert", "modernbert", "llama-bidirectional", "qwen3", "decoder"]
-"""What the layers are, hence how many weights a shape has. `roberta` includes XLM-R; `decoder` is any GGUF LLM."""
+Family = Literal[
+    "bert", "roberta", "distilbert", "modernbert", "llama-bidirectional", "qwen3", "decoder", "convolutional"
+]
+"""What the layers are, hence how many weights a shape has. `roberta` includes XLM-R; `decoder` is any GGUF LLM;
+networks that look at pictures (`convolutional`) have no such shape, and their weights are counted by their files."""
 
 Precision = Literal[
     "fp32", "fp16", "bf16", "int8",
@@ -50,6 +53,10 @@ class Shape(BaseModel):
     vocab: int
     positions: int
     tied_head: bool = True
+
+
+NO_SHAPE = Shape(hidden=1, layers=0, heads=1, kv_heads=1, head_dim=1, ffn=0, vocab=0, positions=1)
+"""Of a model that is no transformer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,10 @@ def _gated_layer(shape: Shape) -> int:
     return attention + 3 * width * shape.ffn + 2 * width
 
 
+def _uncounted(_: Shape, __: bool) -> Parameters:
+    return Parameters(0, 0, 0)
+
+
 _COUNTS = {
     "bert": _bert,
     "roberta": _roberta,
@@ -152,4 +163,5 @@ _COUNTS = {
     "llama-bidirectional": _llama,
     "qwen3": _qwen3,
     "decoder": _decoder,
+    "convolutional": _uncounted,
 }

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import httpx
+from typing import TYPE_CHECKING
 
 from ullage.errors import ModelCorrupt
+
+if TYPE_CHECKING:
+    import httpx
 
 Progress = Callable[[str, int, int], None]
 """Called with (file name, bytes done, bytes in all)."""
@@ -30,6 +32,8 @@ def fetch_file(
 
     Raises ModelCorrupt for more bytes than promised, httpx.HTTPError when the server stays away, OSError from the disk.
     """
+    import httpx
+
     if part.is_file() and part.stat().st_size > size:
         part.unlink()
     idle = 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ullage.devices import Gpu, Machine
-from ullage.plan.profile import mebibytes
+from ullage.plan.profile import mebibytes, room
 from ullage.settings import Service, Settings
 
 MIB = 1 << 20
@@ -17,10 +17,14 @@ HEADROOM_SHARE = 20
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Bytes that may be used of one memory, and where the figure comes from."""
+    """Bytes that may be used of one memory, and where the figure comes from.
+
+    `free_bytes` are those that are free, headroom and all, where they are what bounds it.
+    """
 
     size: int
     source: str
+    free_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,13 @@ def _limit(stated: Mapping[str, int | None], free_bytes: int, headroom: int, bes
     """The least of what was stated and of what is free less the headroom."""
     given = [(size, name) for name, size in stated.items() if size is not None]
     left = max(0, free_bytes - headroom)
-    free = f"{mebibytes(free_bytes)} free{beside} less {mebibytes(headroom)} headroom"
+    free = f"{room(free_bytes)} free{beside} less {mebibytes(headroom)} headroom"
     if not given:
-        return Limit(left, free)
+        return Limit(left, free, free_bytes)
     size, name = min(given)
-    return Limit(size, name) if size <= left else Limit(left, f"{name} states {mebibytes(size)}, but there are {free}")
+    if size <= left:
+        return Limit(size, name)
+    return Limit(left, f"{name} states {room(size)}, but there are {free}", free_bytes)
 
 
 def held_by(gpu: Gpu) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ullage.models.card import Card
 from ullage.models.shape import parameters
+from ullage.plan.cpu_backend import CpuBackend
 from ullage.plan.profile import Ledger, Profile
 from ullage.settings import Service
 
@@ -20,39 +21,94 @@ FUSION_BYTES = 16 * MIB
 """The idf table and the stemmer of the bundled ranking score."""
 
 ATTENTION_COPIES = {"int8": 5.5, "fp32": 2.1}
-"""fp32 score matrices [heads, n, n] alive at once: in the bundled graph (stored as int8), in those we export."""
+"""ONNX Runtime: fp32 score matrices [heads, n, n] alive at once: in the bundled graph (stored as int8), in those we
+export."""
+
+OPENVINO_BYTES = 46 * MIB
+"""Of the library beyond ONNX Runtime's, and the kernels it keeps for shapes it has seen."""
+
+OPENVINO_COPIES = {"bundled": 5.0, "exported": 0.3}
+"""OpenVINO: fp32 score matrices alive at once. It computes our own graphs' attention in tiles."""
+
+OPENVINO_WEIGHTS = {"fp32": 8, "bf16": 6, "int8": 2}
+"""Bytes of a layer's weight: as it lies in the file, which stays mapped, and as it is repacked for the kernels."""
+
+RUN_TOKENS = 2048
+"""Of one run of OpenVINO, or one longest row: more in one run is no faster."""
 
 STORED_BYTES = {"int8": 1, "fp16": 2, "bf16": 2, "fp32": 4}
 
 SLACK_BYTES = 24 * MIB
 """Texts and tokens of requests in flight, and what allocators keep of them."""
 
-PLAIN_BYTES: dict[str, int] = {"rag": 195 * MIB, "ingest": 205 * MIB, "vectors": 255 * MIB}
-"""Services without a model. The vector database with nothing stored; 1,000 chunks add about 26 MiB."""
+PLAIN_BYTES: dict[str, int] = {"rag": 195 * MIB, "ingest": 270 * MIB, "vectors": 255 * MIB}
+"""Services without a model. The ingestor with its reader's process at rest; a file may take that to `reader_memory` for
+a while. The vector database with nothing stored; 1,000 chunks add about 26 MiB."""
 
 
-def encoder_ledger(card: Card, profile: Profile) -> Ledger:
-    """An encoder on ONNX Runtime.
+def encoder_ledger(card: Card, profile: Profile, backend: CpuBackend) -> Ledger:
+    """An encoder's graph on the CPU, all instances."""
+    return _openvino_ledger(card, profile) if backend == "openvino" else _onnxruntime_ledger(card, profile)
 
-    "int8" is how the bundled weights are stored; they are expanded to fp32 at load, and rows run one at a time, so the
-    longest row bounds the activations. fp32 graphs run a whole batch.
+
+def _onnxruntime_ledger(card: Card, profile: Profile) -> Ledger:
+    """int8 rows run one at a time, so the longest row bounds the activations; other graphs run a whole batch.
+
+    The bundled weights are stored as int8 and expanded to fp32 at load. Every instance has its own.
     """
-    shape = card.shape
-    stored_int8 = profile.precision == "int8"
-    rows_at_once = profile.max_sequence if stored_int8 else profile.max_tokens
-    attention = ATTENTION_COPIES[profile.precision] * shape.heads * profile.max_sequence * rows_at_once * 4
-    linear = 2 * rows_at_once * (shape.ffn + 4 * shape.hidden) * 4
-    fusion = card.kind == "fusion"
-    vectors = profile.max_tokens * shape.hidden * 4 if fusion else 0
+    shape, copies = card.shape, profile.instances
+    stored_int8 = card.precision == "int8"
+    rows_at_once = profile.max_sequence if profile.precision == "int8" else profile.max_tokens
+    bundled = "int8" if stored_int8 else "fp32"
+    attention = ATTENTION_COPIES[bundled] * shape.heads * profile.max_sequence * rows_at_once * 4
+    activations = int(attention + _linear_bytes(card, rows_at_once) + _vector_bytes(card, profile))
     weights = _expanded_bytes(card)
-    activations = int(attention + linear + vectors)
     return Ledger(
-        fixed=SERVER_BYTES + (FUSION_BYTES if fusion else 0),
-        weights=weights,
+        fixed=SERVER_BYTES + (FUSION_BYTES if card.kind == "fusion" else 0),
+        weights=weights * copies,
         # Expanding int8 to fp32 at load takes the room twice, whatever the lengths.
-        activations=max(activations, weights) if stored_int8 else activations,
+        activations=(max(activations, weights) if stored_int8 else activations) * copies,
         slack=SLACK_BYTES,
     )
+
+
+def _openvino_ledger(card: Card, profile: Profile) -> Ledger:
+    """A batch runs piece by piece, so the largest piece bounds the activations. Instances share weights."""
+    rows, length = -(-run_tokens(card, profile) // profile.max_sequence), profile.max_sequence
+    activations = run_bytes(card, rows, length) + _vector_bytes(card, profile)
+    counted = card.parameters
+    tables = card.weights_bytes if card.precision == "int8" else counted.tables * 4
+    if card.precision == "int8":  # the file is the tables and the layers
+        layers = counted.layers
+    else:
+        layers = (counted.layers + counted.head) * OPENVINO_WEIGHTS[profile.precision]
+    return Ledger(
+        fixed=SERVER_BYTES + OPENVINO_BYTES + (FUSION_BYTES if card.kind == "fusion" else 0),
+        weights=tables + layers,
+        activations=activations * profile.instances,
+        slack=SLACK_BYTES,
+    )
+
+
+def run_tokens(card: Card, profile: Profile) -> int:
+    """Padded tokens that OpenVINO takes at once: of a graph whose attention is not in tiles, one longest row."""
+    most = profile.max_sequence if card.precision == "int8" else RUN_TOKENS
+    return max(profile.max_sequence, min(profile.max_tokens, most))
+
+
+def run_bytes(card: Card, rows: int, length: int) -> int:
+    """What one run of OpenVINO takes for `rows` of `length` tokens."""
+    copies = OPENVINO_COPIES["bundled" if card.precision == "int8" else "exported"]
+    return int(copies * card.shape.heads * rows * length * length * 4) + _linear_bytes(card, rows * length)
+
+
+def _linear_bytes(card: Card, tokens: int) -> int:
+    return 2 * tokens * (card.shape.ffn + 4 * card.shape.hidden) * 4
+
+
+def _vector_bytes(card: Card, profile: Profile) -> int:
+    """Token vectors of one batch, for a model that scores by them."""
+    return profile.max_tokens * card.shape.hidden * 4 if card.kind == "fusion" else 0
 
 
 def _expanded_bytes(card: Card) -> int:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from ullage.devices import Gpu, Machine
 from ullage.errors import ModelUnsupported, SettingsError
 from ullage.models.card import Card
+from ullage.plan.cpu_backend import cpu_backend, graph_precisions
 from ullage.plan.footprint import encoder_ledger
 from ullage.plan.llama import llama_ledger
 from ullage.plan.packed import packed_cpu_ledger, packed_gpu_ledger, packed_host_ledger
 from ullage.plan.profile import Ledger, Profile
+from ullage.plan.vision import vision_ledger, vision_profiles
 from ullage.settings import Service, Settings
 
 NO_PACKED = "the packed engine (PyTorch) for GPUs is not installed"
@@ -40,11 +42,12 @@ FP8_FROM = (8, 9)
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One profile on one device: `ledger` is host memory, `gpu_ledger` what it takes of `gpu`."""
+    """One profile on the CPU, on one GPU, or on each of several: `ledger` is host memory, `gpu_ledger` what it takes of
+    each of `gpus`."""
 
     profile: Profile
     ledger: Ledger
-    gpu: Gpu | None = None
+    gpus: tuple[Gpu, ...] = ()
     gpu_ledger: Ledger | None = None
 
     @property
@@ -53,7 +56,12 @@ class Rung:
 
     @property
     def where(self) -> str:
-        return "cpu" if self.gpu is None else f"cuda:{self.gpu.index}"
+        return place_of(self.gpus)
+
+
+def place_of(gpus: tuple[Gpu, ...]) -> str:
+    """`cpu`, `cuda:INDEX`, or several of these with commas between, as the settings have it."""
+    return ",".join(f"cuda:{gpu.index}" for gpu in gpus) or "cpu"
 
 
 def profile_hash(card: Card, profile: Profile) -> str:
@@ -71,6 +79,8 @@ def ladder(service: Service, card: Card, settings: Settings, machine: Machine) -
         raise ModelUnsupported(f"{card.name} cannot be served: {card.not_servable}")
     if card.role == "llm":
         rungs = [Rung(profile, llama_ledger(card, profile)) for profile in _contexts(card, settings)]
+    elif card.role == "vision":
+        rungs = [Rung(profile, vision_ledger(card, profile, settings)) for profile in vision_profiles()]
     elif not any(backend in machine.runtimes for backend in card.backends):
         raise ModelUnsupported(f"{card.name} cannot be served here: {NO_PACKED}")
     else:
@@ -105,40 +115,48 @@ def _contexts(card: Card, settings: Settings) -> list[Profile]:
 
 def _encoder_rungs(service: Service, card: Card, settings: Settings, machine: Machine) -> Iterator[Rung]:
     sequence = _sequence(card, settings)
-    gpus = _gpus(service, card, settings, machine)
-    formats = {gpu.index: _gpu_precisions(gpu, settings) for gpu in gpus}
-    if gpus and not any(formats.values()):
-        raise SettingsError(f"precision={settings.precision} runs on none of these GPUs: "
-                            f"{', '.join(_describe(gpu) for gpu in gpus)}; leave it at auto")
+    places = _places(service, card, settings, machine)
+    formats = [_common_precisions(gpus, settings) for gpus in places]
+    if places and not any(formats):
+        everywhere = dict.fromkeys(gpu.index for gpus in places for gpu in gpus)
+        described = [_describe(gpu) for gpu in machine.gpus if gpu.index in everywhere]
+        raise SettingsError(f"precision={settings.precision} runs on none of these GPUs: {', '.join(described)}; "
+                            "leave it at auto")
     for table_on_host in (False, True) if settings.allow_host_embedding else (False,):
-        for level in range(max((len(found) for found in formats.values()), default=0)):
+        for level in range(max((len(found) for found in formats), default=0)):
             for tokens in _tokens(GPU_TOKENS, sequence, settings):
-                for gpu in gpus:
-                    if level < len(formats[gpu.index]):
-                        precision = formats[gpu.index][level]
-                        profile = Profile("cuda", precision, tokens, sequence, settings.instances, table_on_host)
-                        yield _gpu_rung(card, gpu, profile, settings)
-    if not gpus or (settings.allow_cpu and settings.device(service) == "auto"):
-        precisions = _cpu_precisions(card, settings)
-        if not gpus and not precisions:
-            offered = "int8" if card.precision == "int8" else "fp32" if "onnx" in card.backends else "fp32 or bf16"
+                for gpus, found in zip(places, formats, strict=True):
+                    if level < len(found):
+                        profile = Profile("cuda", found[level], tokens, sequence, settings.instances, table_on_host)
+                        yield _gpu_rung(card, gpus, profile, settings)
+    if not places or (settings.allow_cpu and settings.device(service) == "auto"):
+        precisions = _cpu_precisions(card, settings, machine)
+        if not places and not precisions:
+            graph = "onnx" in card.backends
+            offered = " or ".join(graph_precisions(card, settings, machine) if graph else ["fp32", "bf16"])
             raise SettingsError(f"precision={settings.precision}: on the CPU {card.name} runs in {offered}; "
                                 "leave it at auto")
-        yield from _cpu_rungs(card, settings, sequence, precisions)
+        yield from _cpu_rungs(card, settings, machine, sequence, precisions)
 
 
-def _gpu_rung(card: Card, gpu: Gpu, profile: Profile, settings: Settings) -> Rung:
+def _gpu_rung(card: Card, gpus: tuple[Gpu, ...], profile: Profile, settings: Settings) -> Rung:
     copies = profile.instances
-    host = _times(packed_host_ledger(card, profile), copies)
-    return Rung(profile, _with_requests(host, profile, settings), gpu, _times(packed_gpu_ledger(card, profile), copies))
+    host = _times(packed_host_ledger(card, profile), copies * len(gpus))
+    ledger = _times(packed_gpu_ledger(card, profile), copies)
+    return Rung(profile, _with_requests(host, profile, settings), gpus, ledger)
 
 
-def _cpu_rungs(card: Card, settings: Settings, sequence: int, precisions: list[str]) -> Iterator[Rung]:
+def _cpu_rungs(
+    card: Card, settings: Settings, machine: Machine, sequence: int, precisions: list[str]
+) -> Iterator[Rung]:
     for precision in precisions:
         for tokens in _tokens(CPU_TOKENS, sequence, settings):
             profile = Profile("cpu", precision, tokens, sequence, settings.instances)
-            ledger = encoder_ledger(card, profile) if "onnx" in card.backends else packed_cpu_ledger(card, profile)
-            yield Rung(profile, _with_requests(_times(ledger, profile.instances), profile, settings))
+            if "onnx" in card.backends:
+                ledger = encoder_ledger(card, profile, cpu_backend(card, settings, machine))
+            else:
+                ledger = _times(packed_cpu_ledger(card, profile), profile.instances)
+            yield Rung(profile, _with_requests(ledger, profile, settings))
 
 
 def _sequence(card: Card, settings: Settings) -> int:
@@ -159,8 +177,11 @@ def _tokens(steps: tuple[int, ...], sequence: int, settings: Settings) -> list[i
     return [asked]
 
 
-def _gpus(service: Service, card: Card, settings: Settings, machine: Machine) -> list[Gpu]:
-    """The GPUs this model may run on, the emptiest first. Raises SettingsError when one was asked for in vain."""
+def _places(service: Service, card: Card, settings: Settings, machine: Machine) -> list[tuple[Gpu, ...]]:
+    """Where this model may run: one GPU each, the emptiest first, or all that were named together.
+
+    Raises SettingsError when one was asked for in vain.
+    """
     wanted = settings.device(service)
     if wanted == "cpu":
         return []
@@ -176,13 +197,22 @@ def _gpus(service: Service, card: Card, settings: Settings, machine: Machine) ->
     if wanted in ("auto", "cuda"):
         if wanted == "cuda" and not gpus:
             raise SettingsError(f"{service}_device=cuda, but {machine.name} has no GPU: set it to cpu or auto")
-        return gpus
-    index = int(wanted.removeprefix("cuda:"))
-    chosen = [gpu for gpu in gpus if gpu.index == index]
-    if not chosen:
+        return [(gpu,) for gpu in gpus]
+    named = [int(each.removeprefix("cuda:")) for each in wanted.split(",")]
+    by_index = {gpu.index: gpu for gpu in gpus}
+    if missing := [index for index in named if index not in by_index]:
         there = ", ".join(f"cuda:{gpu.index}" for gpu in machine.gpus) or "none"
-        raise SettingsError(f"{service}_device={wanted} is not a GPU of {machine.name}: there are {there}")
-    return chosen
+        raise SettingsError(f"{service}_device={wanted}: cuda:{missing[0]} is not a GPU of {machine.name}: "
+                            f"there are {there}")
+    if len(set(named)) < len(named):
+        raise SettingsError(f"{service}_device={wanted} names a GPU twice: instances sets the engines of each")
+    return [tuple(by_index[index] for index in named)]
+
+
+def _common_precisions(gpus: tuple[Gpu, ...], settings: Settings) -> list[str]:
+    """What every one of these GPUs computes in, best first."""
+    each = [_gpu_precisions(gpu, settings) for gpu in gpus]
+    return [precision for precision in each[0] if all(precision in found for found in each)]
 
 
 def _gpu_precisions(gpu: Gpu, settings: Settings) -> list[str]:
@@ -200,13 +230,12 @@ def _describe(gpu: Gpu) -> str:
     return f"cuda:{gpu.index} {gpu.name} (compute capability {capability})"
 
 
-def _cpu_precisions(card: Card, settings: Settings) -> list[str]:
+def _cpu_precisions(card: Card, settings: Settings, machine: Machine) -> list[str]:
     """What the CPU computes this model in, best first; none when another precision was asked for."""
-    if "onnx" in card.backends:
-        offered = ["int8" if card.precision == "int8" else "fp32"]
-    else:
-        offered = ["fp32", "bf16"] if settings.allow_lower_precision or settings.precision == "bf16" else ["fp32"]
-    return [name for name in offered if settings.precision in ("auto", name)]
+    offered = graph_precisions(card, settings, machine) if "onnx" in card.backends else ["fp32", "bf16"]
+    if settings.precision == "auto":
+        return offered if settings.allow_lower_precision else offered[:1]
+    return [name for name in offered if name == settings.precision]
 
 
 def _times(ledger: Ledger, instances: int) -> Ledger:

@@ -10,13 +10,13 @@ from ullage.errors import DoesNotFit
 from ullage.models.card import Card
 from ullage.plan.budget import Budget, Limit, budget
 from ullage.plan.footprint import plain_ledger
-from ullage.plan.ladder import NO_PACKED, Rung, ladder
-from ullage.plan.profile import Ledger, Profile, mebibytes, sum_text
+from ullage.plan.ladder import NO_PACKED, Rung, ladder, place_of
+from ullage.plan.profile import Ledger, Profile, mebibytes, room, sum_text
 from ullage.settings import Service, Settings
 
 MIB = 1 << 20
 
-GIVES_WAY: tuple[Service, ...] = ("llm", "embedding", "ranking")
+GIVES_WAY: tuple[Service, ...] = ("vision", "llm", "embedding", "ranking")
 """Who steps down first when the stack does not fit: the reranker last."""
 
 
@@ -24,8 +24,8 @@ GIVES_WAY: tuple[Service, ...] = ("llm", "embedding", "ranking")
 class ServicePlan:
     """The chosen profile of one service; `rejected` are (profile id, reason) of the larger ones.
 
-    `ledger` is host memory. A profile on a GPU also has `gpu_ledger`, the bytes it takes on `gpu`. `fallbacks` are the
-    profiles to step down to, largest first, should the chosen one not load after all.
+    `ledger` is host memory. A profile on GPUs also has `gpu_ledger`, the bytes it takes on each of `gpus`. `fallbacks`
+    are the profiles to step down to, largest first, should the chosen one not load after all.
     """
 
     service: Service
@@ -33,7 +33,7 @@ class ServicePlan:
     card: Card | None = None
     profile: Profile | None = None
     rejected: tuple[tuple[str, str], ...] = ()
-    gpu: Gpu | None = None
+    gpus: tuple[Gpu, ...] = ()
     gpu_ledger: Ledger | None = None
     fallbacks: tuple[ServicePlan, ...] = ()
 
@@ -43,8 +43,8 @@ class ServicePlan:
 
     @property
     def where(self) -> str:
-        """`cpu` or `cuda:INDEX`."""
-        return "cpu" if self.gpu is None else f"cuda:{self.gpu.index}"
+        """`cpu`, `cuda:INDEX`, or several of these with commas between."""
+        return place_of(self.gpus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Plan:
 
     def gpu_bytes(self, index: int) -> int:
         """What all services take of one GPU."""
-        return sum(s.gpu_ledger.total for s in self.services if s.gpu and s.gpu_ledger and s.gpu.index == index)
+        return sum(s.gpu_ledger.total for s in self.services for gpu in s.gpus if s.gpu_ledger and gpu.index == index)
 
     def __getitem__(self, service: Service) -> ServicePlan:
         for planned in self.services:
@@ -92,13 +92,13 @@ def _choose(
 ) -> Plan:
     rungs = {service: _rungs(service, cards.get(service), settings, machine) for service in services}
     allowed = {service: _within_own_budget(service, found, settings) for service, found in rungs.items()}
-    if any(rung.gpu for found in allowed.values() for rung in found):
+    if any(step.gpus for found in allowed.values() for step in found):
         chosen = next(_combinations(_by_importance(services), allowed, limits), None)
     else:
         chosen = _step_down(allowed, limits)
     if chosen is None:
         raise _refusal(allowed, limits)
-    planned = tuple(_planned(service, cards.get(service), rungs[service], allowed[service], chosen, settings, limits)
+    planned = tuple(_planned(service, cards.get(service), rungs[service], allowed, chosen, settings, limits)
                     for service in services)
     return Plan(planned, limits.host.size, limits.host.source, machine, limits, _notes(cards, machine))
 
@@ -124,8 +124,8 @@ class _Step:
     rung: Rung | None = None
 
     @property
-    def gpu(self) -> Gpu | None:
-        return self.rung.gpu if self.rung else None
+    def gpus(self) -> tuple[Gpu, ...]:
+        return self.rung.gpus if self.rung else ()
 
     @property
     def gpu_bytes(self) -> int:
@@ -149,10 +149,10 @@ def _within_own_budget(service: Service, steps: list[_Step], settings: Settings)
         return fitting
     least = min(steps, key=lambda step: step.ledger.total)
     if own is not None and least.ledger.total > own:
-        raise _too_small(service, [(str(service), least.ledger.total)], own, f"{service}_memory")
+        raise _too_small(service, _alone(least, least.ledger), Limit(own, f"{service}_memory"))
     in_host = [step for step in steps if own is None or step.ledger.total <= own]
     least = min(in_host, key=lambda step: step.gpu_bytes)
-    raise _too_small(service, [(str(service), least.gpu_bytes)], own_gpu or 0, f"{service}_gpu_memory")
+    raise _too_small(service, _alone(least, _gpu_ledger(least)), Limit(own_gpu or 0, f"{service}_gpu_memory"))
 
 
 def _by_importance(services: Sequence[Service]) -> list[Service]:
@@ -195,81 +195,91 @@ def _combinations(order: Sequence[Service], ladders: _Ladders, limits: Budget) -
         for step in ladders[service]:
             if step.ledger.total + reserve > host:
                 continue
-            left = gpus
-            if step.gpu is not None:
-                if step.gpu_bytes > gpus[step.gpu.index]:
-                    continue
-                left = {**gpus, step.gpu.index: gpus[step.gpu.index] - step.gpu_bytes}
+            if any(step.gpu_bytes > gpus[gpu.index] for gpu in step.gpus):
+                continue
+            left = {**gpus, **{gpu.index: gpus[gpu.index] - step.gpu_bytes for gpu in step.gpus}}
             yield from extend(place + 1, host - step.ledger.total, left, {**chosen, service: step})
 
     return extend(0, limits.host.size, {index: limit.size for index, limit in limits.gpus.items()}, {})
 
 
 def _planned(
-    service: Service, card: Card | None, steps: list[_Step], allowed: list[_Step], chosen: _Chosen,
+    service: Service, card: Card | None, steps: list[_Step], ladders: _Ladders, chosen: _Chosen,
     settings: Settings, limits: Budget,
 ) -> ServicePlan:
     step = chosen[service]
     if step.rung is None or card is None:
         return ServicePlan(service, step.ledger)
     others = {name: other for name, other in chosen.items() if name != service}
-    rejected = tuple((above.profile_id, _reason(service, above, others, settings, limits))
+    rejected = tuple((above.profile_id, _reason(service, above, ladders, others, settings, limits))
                      for above in steps[:steps.index(step)])
+    allowed = ladders[service]
     below = [_service_plan(service, card, later.rung) for later in allowed[allowed.index(step) + 1:]
              if later.rung and not _over(later, others, limits)]
     return replace(_service_plan(service, card, step.rung), rejected=rejected, fallbacks=tuple(below))
 
 
 def _service_plan(service: Service, card: Card, rung: Rung) -> ServicePlan:
-    return ServicePlan(service, rung.ledger, card, rung.profile, gpu=rung.gpu, gpu_ledger=rung.gpu_ledger)
+    return ServicePlan(service, rung.ledger, card, rung.profile, gpus=rung.gpus, gpu_ledger=rung.gpu_ledger)
 
 
 def _over(step: _Step, others: _Chosen, limits: Budget) -> str:
     """Why a step does not fit beside the others: the sum and the budget; empty when it does."""
     host = step.ledger.total + sum(other.ledger.total for other in others.values())
     if host > limits.host.size:
-        return (f"would bring the sum to {mebibytes(host)}, over the budget of {mebibytes(limits.host.size)} "
+        return (f"would bring the sum to {mebibytes(host)}, over the budget of {room(limits.host.size)} "
                 f"({limits.host.source})")
-    if step.gpu is None:
-        return ""
-    index = step.gpu.index
-    beside = sum(other.gpu_bytes for other in others.values() if other.gpu and other.gpu.index == index)
-    limit = limits.gpus[index]
-    if step.gpu_bytes + beside <= limit.size:
-        return ""
-    sum_said = f" with {mebibytes(beside)} of other services" if beside else ""
-    return (f"needs {mebibytes(step.gpu_bytes)}{sum_said} on cuda:{index}, over the budget of "
-            f"{mebibytes(limit.size)} ({limit.source})")
+    for index in (gpu.index for gpu in step.gpus):
+        beside = sum(other.gpu_bytes for other in others.values() if index in (gpu.index for gpu in other.gpus))
+        limit = limits.gpus[index]
+        if step.gpu_bytes + beside > limit.size:
+            sum_said = f", {mebibytes(step.gpu_bytes + beside)} with other services" if beside else ""
+            return (f"needs {mebibytes(step.gpu_bytes)} on cuda:{index}{sum_said}, over the budget of "
+                    f"{room(limit.size)} ({limit.source})")
+    return ""
 
 
-def _reason(service: Service, step: _Step, others: _Chosen, settings: Settings, limits: Budget) -> str:
+def _reason(
+    service: Service, step: _Step, ladders: _Ladders, others: _Chosen, settings: Settings, limits: Budget
+) -> str:
     own, own_gpu = settings.service_memory(service), settings.service_gpu_memory(service)
     if own is not None and step.ledger.total > own:
-        return f"{mebibytes(step.ledger.total)} is over {service}_memory of {mebibytes(own)}"
+        return f"{mebibytes(step.ledger.total)} is over {service}_memory of {room(own)}"
     if own_gpu is not None and step.gpu_bytes > own_gpu:
-        return f"{mebibytes(step.gpu_bytes)} is over {service}_gpu_memory of {mebibytes(own_gpu)}"
-    return _over(step, others, limits) or "would leave too little for a service that matters more"
+        return f"{mebibytes(step.gpu_bytes)} is over {service}_gpu_memory of {room(own_gpu)}"
+    if over := _over(step, others, limits):
+        return over
+    # It fits beside what was chosen, because somebody more important gave way after it: it was tried before that.
+    before, moved = _beside_when_tried(service, ladders, others)
+    return f"{_over(step, before, limits)}, before {moved} gave way"
+
+
+def _beside_when_tried(service: Service, ladders: _Ladders, others: _Chosen) -> tuple[_Chosen, str]:
+    """(the others at that time, who gave way later): in `_step_down` one service after the other goes all its way."""
+    later = GIVES_WAY[GIVES_WAY.index(service) + 1:]
+    before = {name: ladders[name][0] if name in later else step for name, step in others.items()}
+    return before, " and ".join(str(name) for name in others if others[name] is not before[name])
 
 
 def _refusal(ladders: _Ladders, limits: Budget) -> DoesNotFit:
     """The smallest sum and the budget. Where a GPU could have served, also what is missing there."""
-    smallest = [(str(service), min(step.ledger.total for step in steps)) for service, steps in ladders.items()]
-    least = sum(size for _, size in smallest)
-    who = "the stack" if len(ladders) > 1 else smallest[0][0]
+    smallest = _smallest_of(ladders)
+    least = smallest.total
+    who = "the stack" if len(ladders) > 1 else str(next(iter(ladders)))
     said = "; ".join(f"{service} {short}" for service, steps in ladders.items()
                      if (short := _gpu_shortage(steps, limits)))
     if not said:
-        return _too_small(who, smallest, limits.host.size, limits.host.source)
+        return _too_small(who, smallest, limits.host)
     if least <= limits.host.size:
         needed = _smallest(lambda size: _fits(ladders, limits, gpu_bytes=size))
         return DoesNotFit(f"{who} does not fit: {said}; gpu_memory that works is {-(-needed // MIB)}MiB",
                           needed_bytes=needed, budget_bytes=min(limit.size for limit in limits.gpus.values()))
     if not _fits(ladders, limits, host_bytes=_ENDLESS):
-        return DoesNotFit(f"{who} does not fit: {said}; and of host memory the smallest profiles need "
-                          f"{sum_text(smallest)} = {mebibytes(least)}, the budget is {mebibytes(limits.host.size)} "
-                          f"({limits.host.source})", needed_bytes=least, budget_bytes=limits.host.size)
+        return DoesNotFit(f"{who} does not fit: {said}; and of host memory {smallest.said}, the budget is "
+                          f"{room(limits.host.size)} ({limits.host.source})",
+                          needed_bytes=least, budget_bytes=limits.host.size)
     needed = _smallest(lambda size: _fits(ladders, limits, host_bytes=size))
-    return _too_small(who, smallest, limits.host.size, limits.host.source, needed=needed, also=said)
+    return _too_small(who, smallest, limits.host, needed=needed, also=said)
 
 
 _ENDLESS = 1 << 60
@@ -297,32 +307,64 @@ def _gpu_shortage(steps: list[_Step], limits: Budget) -> str:
     """What the smallest profile of a model needs of each GPU, and what there is; empty for a model of the CPU alone."""
     best: dict[int, _Step] = {}
     for step in steps:
-        if step.gpu and (step.gpu.index not in best or step.gpu_bytes < best[step.gpu.index].gpu_bytes):
-            best[step.gpu.index] = step
-    said = [f"{step.profile_id} needs {_parts(step)} on cuda:{index}, where the budget is "
-            f"{mebibytes(limits.gpus[index].size)} ({limits.gpus[index].source})" for index, step in best.items()]
-    on_cpu = [step for step in steps if step.gpu is None]
+        for index in (gpu.index for gpu in step.gpus):
+            if index not in best or step.gpu_bytes < best[index].gpu_bytes:
+                best[index] = step
+    said = [f"{step.profile_id} needs {_parts(_gpu_ledger(step))} on cuda:{index}, where the budget is "
+            f"{room(limits.gpus[index].size)} ({limits.gpus[index].source})" for index, step in best.items()]
+    on_cpu = [step for step in steps if not step.gpus]
     if said and on_cpu:
         least = min(on_cpu, key=lambda step: step.ledger.total)
         said.append(f"{least.profile_id} needs {mebibytes(least.ledger.total)} of host memory")
     return ", ".join(said)
 
 
-def _parts(step: _Step) -> str:
-    ledger = step.rung.gpu_ledger if step.rung and step.rung.gpu_ledger else Ledger(0)
+def _gpu_ledger(step: _Step) -> Ledger:
+    return step.rung.gpu_ledger if step.rung and step.rung.gpu_ledger else Ledger(0)
+
+
+def _parts(ledger: Ledger) -> str:
     return f"{sum_text((name, size) for name, size in ledger.as_dict().items() if size)} = {mebibytes(ledger.total)}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Least:
+    """The least that can be done with, and how it adds up in words."""
+
+    total: int
+    said: str
+
+
+def _smallest_of(ladders: _Ladders) -> _Least:
+    least = {service: min(steps, key=lambda step: step.ledger.total) for service, steps in ladders.items()}
+    if len(least) == 1:
+        [step] = least.values()
+        return _alone(step, step.ledger)
+    total = sum(step.ledger.total for step in least.values())
+    parts = sum_text((str(service), step.ledger.total) for service, step in least.items())
+    return _Least(total, f"the smallest profiles need {parts} = {mebibytes(total)}")
+
+
+def _alone(step: _Step, ledger: Ledger) -> _Least:
+    return _Least(ledger.total, f"the smallest profile, {step.profile_id}, needs {_parts(ledger)}")
+
+
 def _too_small(
-    who: str, smallest: Sequence[tuple[str, int]], budget_bytes: int, source: str, needed: int | None = None,
-    also: str = "",
+    who: str, smallest: _Least, limit: Limit, needed: int | None = None, also: str = ""
 ) -> DoesNotFit:
-    least = sum(size for _, size in smallest)
-    needed = needed or least
+    needed = needed or smallest.total
     return DoesNotFit(
-        f"{who} does not fit: {also}{'; ' if also else ''}the smallest profiles need {sum_text(smallest)} = "
-        f"{mebibytes(least)}, the budget is {mebibytes(budget_bytes)} ({source}); the smallest budget that works is "
-        f"{-(-needed // MIB)}MiB",
+        f"{who} does not fit: {also}{'; ' if also else ''}{smallest.said}, the budget is {room(limit.size)} "
+        f"({limit.source}); the smallest budget that works is {-(-needed // MIB)}MiB{_way_there(needed, limit)}",
         needed_bytes=needed,
-        budget_bytes=budget_bytes,
+        budget_bytes=limit.size,
     )
+
+
+def _way_there(needed: int, limit: Limit) -> str:
+    """What to do where no budget that is stated would help: less headroom, or more free memory."""
+    if limit.free_bytes is None:
+        return ""
+    if needed > limit.free_bytes:
+        return f", and {room(limit.free_bytes)} are free: free some, or take smaller models"
+    return f": set headroom to {(limit.free_bytes - needed) // MIB}MiB or less"

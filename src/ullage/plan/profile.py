@@ -12,7 +12,8 @@ class Profile:
 
     `device` is `cpu` or `cuda`. `max_tokens` are the tokens of one batch (for an LLM: of its context), `max_sequence`
     those of one row. `instances` engines share the process; with `host_embedding` a GPU model's embedding table stays
-    in pinned host memory.
+    in pinned host memory. A vision model has no tokens: `pixels` is the largest picture its text detector sees, in
+    thousands in its id, `cpu-fp32-p1100k`.
     """
 
     device: str
@@ -21,9 +22,12 @@ class Profile:
     max_sequence: int
     instances: int = 1
     host_embedding: bool = False
+    pixels: int = 0
 
     @property
     def id(self) -> str:
+        if self.pixels:
+            return f"{self.device}-{self.precision}-p{self.pixels // 1000}k"
         table = "-hostembed" if self.host_embedding else ""
         copies = f"-i{self.instances}" if self.instances > 1 else ""
         return f"{self.device}-{self.precision}{table}-t{self.max_tokens}-s{self.max_sequence}{copies}"
@@ -53,6 +57,11 @@ class Ledger:
 def mebibytes(size: int) -> str:
     """Bytes as people read them in a sum: whole MiB, rounded up."""
     return f"{-(-size // (1 << 20)):,} MiB"
+
+
+def room(size: int) -> str:
+    """Bytes that may be used, as people read them beside a sum: whole MiB, rounded down, so that no shortage hides."""
+    return f"{size // (1 << 20):,} MiB"
 
 
 def sum_text(parts: Iterable[tuple[str, int]]) -> str:

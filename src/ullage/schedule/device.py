@@ -32,11 +32,17 @@ SHORT_ROW_TOKENS = 8
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """`values` has one reduced result or the caller's own fault for each item; `seconds` of compute."""
+    """`values` has one reduced result, the caller's own fault or `NOT_COMPUTED` for each item; `rows` and `tokens` were
+    computed in so many `seconds`."""
 
     values: list[Any]
+    rows: int
     tokens: int
     seconds: float
+
+
+NOT_COMPUTED = object()
+"""The value of an item for which nobody waited any more when its batch began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,31 +98,36 @@ class Device:
         return self.last_usage
 
     async def compute(self, items: Sequence[Item]) -> Computed:
-        """Run one batch and reduce its rows. Raises what the engine raises."""
-        for item in items:
-            for request, _ in item.waiters:
+        """Run one batch and reduce its rows. Raises what the engine raises.
+
+        A batch may wait here behind another: rows that nobody waits for when it begins are left out.
+        """
+        return await self._call(lambda: self._compute(items))
+
+    def _compute(self, items: Sequence[Item]) -> Computed:
+        waited = {place: list(item.waiters) for place, item in enumerate(items) if item.waiters}
+        values: list[Any] = [NOT_COMPUTED] * len(items)
+        if not waited:
+            return Computed(values, 0, 0, 0.0)
+        begun = time.perf_counter()
+        for waiters in waited.values():
+            for request, _ in waiters:
                 request.begin()
-        waited = [list(item.waiters) for item in items]
         try:
-            return await self._call(lambda: self._compute(items, waited))
+            batch = Batch.lay([items[place].row for place in waited])
+            output = self.engine.run(batch)
+            for position, (place, waiters) in enumerate(waited.items()):
+                request, index = waiters[0]
+                vectors = None if output.tokens is None else output.tokens[batch.row(position)]
+                try:
+                    values[place] = request.reduce(index, output.rows[position], vectors)
+                except Exception as error:  # one caller's fault must not fail the others of its batch
+                    values[place] = Fault(error)
         finally:
-            for waiters in waited:
+            for waiters in waited.values():
                 for request, _ in waiters:
                     request.end()
-
-    def _compute(self, items: Sequence[Item], waited: Sequence[Sequence[tuple[Any, int]]]) -> Computed:
-        begun = time.perf_counter()
-        batch = Batch.lay([item.row for item in items])
-        output = self.engine.run(batch)
-        values: list[Any] = []
-        for position, waiters in enumerate(waited):
-            request, index = waiters[0]
-            vectors = None if output.tokens is None else output.tokens[batch.row(position)]
-            try:
-                values.append(request.reduce(index, output.rows[position], vectors))
-            except Exception as error:  # one caller's fault must not fail the others of its batch
-                values.append(Fault(error))
-        return Computed(values, batch.tokens, time.perf_counter() - begun)
+        return Computed(values, batch.rows, batch.tokens, time.perf_counter() - begun)
 
     def lose(self, reason: str) -> None:
         self.state, self.reason = "lost", reason

@@ -1,17 +1,29 @@
 """The rows that wait, and whose turn it is.
 
-Requests share compute by tokens: the next row is one of the request that was served least, where a token of a large
-request counts for several. A request that arrives begins where the one served last began, so it neither waits for
-those already here nor pushes them aside (start-time fair queueing).
+Small and large requests are two classes that share compute by tokens, where a token of the large class counts for
+several: neither waits long for the other, however many there are of either. Inside a class the next row is one of the
+request that was served least. Who arrives, class or request, begins where the one served last began, so it neither
+waits for those already here nor pushes them aside (start-time fair queueing, twice).
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from ullage.errors import DeadlineExceeded
 from ullage.schedule.request import Item, Request, length
+
+
+@dataclass(slots=True)
+class Class:
+    """Requests of one price. `served` is its share of compute so far, tokens times price; `begun` is where a request
+    that arrives begins; `busy` says whether rows of it waited when a batch was last cut."""
+
+    served: int = 0
+    begun: int = 0
+    busy: bool = False
 
 
 class FairQueue:
@@ -22,6 +34,7 @@ class FairQueue:
         self.expired = 0
         self._requests: dict[Request, None] = {}
         self._items: dict[bytes, Item] = {}
+        self._classes: dict[int, Class] = {}
         self._served = 0
 
     def __len__(self) -> int:
@@ -34,7 +47,7 @@ class FairQueue:
     def add(self, request: Request, items: Iterable[Item]) -> None:
         """Admit a request with the items it waits for; those it shares may be under way."""
         request.items = list(items)
-        request.served = self._served
+        request.served = self._class(request.price).begun
         self._requests[request] = None
         for item in request.items:
             if item.key is not None:
@@ -74,29 +87,54 @@ class FairQueue:
         The request served least opens it with its longest row; the others add rows of like length as long as one fits.
         Small requests and large ones run apart: a row that takes a whole turn would double the time of a short one.
         """
-        heap = [(request.served, request.order, request) for request in self._live(now)]
+        live = self._live(now)
+        self._wake(live)
+        for price in sorted(live, key=lambda price: (self._class(price).served, price)):
+            if taken := self._batch(live[price], self._class(price), most_tokens, turn_tokens, most_rows):
+                chosen = self._class(price)
+                self._served = max(self._served, chosen.served)
+                chosen.served += price * sum(item.tokens for item in taken)
+                return taken
+        return []
+
+    def _class(self, price: int) -> Class:
+        return self._classes.setdefault(price, Class())
+
+    def _wake(self, live: Mapping[int, list[Request]]) -> None:
+        """A class that had nothing to do has saved nothing up."""
+        for price in live:
+            if not self._class(price).busy:
+                self._class(price).served = max(self._class(price).served, self._served)
+        for price, known in self._classes.items():
+            known.busy = price in live
+
+    def _batch(
+        self, requests: list[Request], whose: Class, most_tokens: int, turn_tokens: int, most_rows: int | None
+    ) -> list[Item]:
+        heap = [(request.served, request.order, request) for request in requests]
         heapq.heapify(heap)
         taken: list[Item] = []
-        room, like, price = most_tokens, None, 0
+        room, like = most_tokens, None
         while heap and (most_rows is None or len(taken) < most_rows):
             served, order, request = heapq.heappop(heap)
-            item = request.next(like, room) if price in (0, request.price) else None
+            item = request.next(like, room)
             if item is None:
                 continue
             if like is None:
-                like, price = item.tokens, request.price
+                like = item.tokens
                 room = max(like, min(most_tokens, turn_tokens))
             room -= item.tokens
-            self._served = max(self._served, served)
-            request.served += item.tokens * request.price
+            whose.begun = max(whose.begun, served)
+            request.served += item.tokens
             self._mark_taken(item)
             taken.append(item)
             if request.waiting:
                 heapq.heappush(heap, (request.served, order, request))
         return taken
 
-    def _live(self, now: float) -> list[Request]:
-        live = []
+    def _live(self, now: float) -> dict[int, list[Request]]:
+        """Requests with rows that wait, by price. Tells those whose deadline passed."""
+        live: dict[int, list[Request]] = {}
         for request in list(self._requests):
             if not request.waiting or request.done.done():
                 continue
@@ -104,7 +142,7 @@ class FairQueue:
                 self.expired += 1
                 request.fail(DeadlineExceeded("the deadline passed before the request had its turn: send less"))
             else:
-                live.append(request)
+                live.setdefault(request.price, []).append(request)
         return live
 
     def _mark_taken(self, item: Item) -> None:
@@ -118,7 +156,7 @@ class FairQueue:
         for item in items:
             item.taken = False
             for request in dict.fromkeys(request for request, _ in item.waiters):
-                request.served = min(request.served, self._served)
+                request.served = min(request.served, self._class(request.price).begun)
                 self._wait(request, [item])
 
     def waiting_tokens(self, enough: int) -> int:

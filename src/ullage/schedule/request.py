@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from ullage.engines.base import Float32, Row
 from ullage.errors import EngineFailed, UllageError
 
 T = TypeVar("T")
+_counting = threading.Lock()
 Reduce = Callable[[int, Float32, Float32 | None], T]
 """From (row index in the request, output [width], token vectors [n, hidden] or None) to what the caller keeps.
 
@@ -26,6 +28,14 @@ class Times:
 
     queue_s: float = 0.0
     compute_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Reservation:
+    """`tokens` are those not yet submitted of a request that comes in steps."""
+
+    tokens: int
+    small: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +59,8 @@ class Item:
 class Request:
     """`wants` says which item answers which row, `waiting` are items not yet taken, shortest first.
 
-    `served` is its share of compute so far: tokens times `price`. `expires` is a time of `time.monotonic`, or None.
+    `served` is its share of compute so far in tokens, among those of the same `price`. `expires` is a time of
+    `time.monotonic`, or None.
     """
 
     reduce: Reduce[Any]
@@ -86,16 +97,18 @@ class Request:
         return None
 
     def begin(self) -> None:
-        """One of its rows enters an engine."""
-        if self.running == 0:
-            self.begun_s = time.perf_counter()
-        self.running += 1
+        """One of its rows enters an engine. Called in that engine's thread, as `end` is."""
+        with _counting:
+            if self.running == 0:
+                self.begun_s = time.perf_counter()
+            self.running += 1
 
     def end(self) -> None:
         """One of its rows left an engine."""
-        self.running -= 1
-        if self.running == 0:
-            self.compute_s += time.perf_counter() - self.begun_s
+        with _counting:
+            self.running -= 1
+            if self.running == 0:
+                self.compute_s += time.perf_counter() - self.begun_s
 
     def keep(self, index: int, value: Any) -> None:
         self.results[index] = value

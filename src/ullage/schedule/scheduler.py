@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import structlog
 
@@ -19,7 +20,7 @@ from ullage.errors import NotReady, Overloaded, TooLong
 from ullage.schedule.cache import ScoreCache, row_key
 from ullage.schedule.counters import Counters
 from ullage.schedule.device import Device
-from ullage.schedule.request import Item, Reduce, Request, T, Times
+from ullage.schedule.request import Item, Reduce, Request, Reservation, T, Times
 from ullage.schedule.worker import Turns, Work, Worker
 
 log = structlog.get_logger("ullage.schedule")
@@ -28,53 +29,64 @@ RESERVED_SHARE, SMALL_SHARE = 8, 64
 """One part in eight of the queue, beyond it, is for requests of less than one part in 64: a request that fills the
 queue does not shut them out, and they do not keep it out."""
 
+IN_TIME_SHARE = 0.75
+"""Of what could be computed within `queue_s`, as much is admitted: shares are not exactly equal, and rates change."""
+
 LARGE_PRICE = 4
-"""Small requests get four times the tokens of a large one beside them: who asks for little waits little, and a large
-request keeps a fifth beside a saturating stream of small ones."""
+"""Small requests together get four times the tokens of the large ones beside them: who asks for little waits little,
+and large requests keep a fifth beside a saturating stream of small ones."""
 
 
 class Scheduler:
-    """One queue before one or several engines of the same model, one worker thread each.
+    """One queue before one or several engines of the same model, one worker thread each; `names` are for the logs.
 
     `max_batch_tokens` and `max_batch_rows` bound a batch, `max_row_tokens` a row, `queue_tokens` and `queue_requests`
-    everything admitted and not yet done; one request alone may be larger, and small ones find a reserve. With `turn_s`
-    a batch takes about that long at the measured rate, so that nobody waits long for the next. A batch waits up to
-    `batch_wait_s` to fill. `on_fit` hears why no engine can take one longest row, and "" when one can again; `unfit`
-    keeps what it heard last.
+    everything admitted and not yet done; one request alone may be larger, and small ones find a reserve. With `queue_s`
+    no more is admitted than is done within so many seconds at the measured rate: what would be given up half done must
+    not take compute from others. With `turn_s` a batch takes about that long at the measured rate, so that nobody
+    waits long for the next. A batch waits up to `batch_wait_s` to fill. `ahead` batches wait behind the one an engine
+    runs, so that a fast one need not wait for the event loop; who arrives then waits for one more. `on_fit` hears why
+    no engine can take one longest row, and "" when one can again; `unfit` keeps what it heard last.
     """
 
     def __init__(
         self,
         engines: Engine | Sequence[Engine],
         *,
+        names: Sequence[str] = (),
         max_batch_tokens: int,
         max_row_tokens: int | None = None,
         max_batch_rows: int | None = None,
         queue_tokens: int = 1 << 18,
         queue_requests: int = 1024,
+        queue_s: float | None = None,
         turn_s: float | None = None,
         batch_wait_s: float = 0.0,
+        ahead: int = 0,
         cache_bytes: int = 0,
         on_fit: Callable[[str], None] = lambda _: None,
     ) -> None:
         found: Sequence[Engine] = engines if isinstance(engines, Sequence) else [engines]
         self._max_row_tokens = min(max_row_tokens or max_batch_tokens, max_batch_tokens)
         self._queue_tokens = max(queue_tokens, max_batch_tokens)
+        self._least_queue_tokens = max_batch_tokens
         self._queue_requests = queue_requests
+        self._queue_s = queue_s
         self._on_fit = on_fit
         self.devices = [
-            Device(engine, str(index), max_batch_tokens=max_batch_tokens, max_row_tokens=self._max_row_tokens)
-            for index, engine in enumerate(found)
+            Device(engine, name, max_batch_tokens=max_batch_tokens, max_row_tokens=self._max_row_tokens)
+            for engine, name in zip(found, names or map(str, range(len(found))), strict=True)
         ]
         self.cache = ScoreCache(cache_bytes)
         self.unfit = ""
-        self._work = Work(self.devices, self.cache, Turns(turn_s, batch_wait_s, max_batch_rows), self._tell)
+        self._work = Work(self.devices, self.cache, Turns(turn_s, batch_wait_s, max_batch_rows, ahead), self._tell)
         self._work.idle.set()
         self._queue = self._work.queue
         self._tasks: list[asyncio.Task[None]] = []
         self._order = 0
         self._held = ""
         self._small_tokens = 0
+        self._reserved_tokens = 0
 
     @property
     def counters(self) -> Counters:
@@ -149,12 +161,14 @@ class Scheduler:
         pure: str = "",
         deadline: float | None = None,
         times: Times | None = None,
+        held: Reservation | None = None,
     ) -> list[T]:
         """Run `rows` and return one reduced result each, in order.
 
         `pure` names a reduction whose result depends on the row alone and is never changed by who receives it: equal
         rows in flight are then computed once, and found in the score cache. `deadline` is a time of `time.monotonic`
-        after which the rows are not computed. `times` is filled with the seconds of the phases.
+        after which the rows are not computed. `times` is filled with the seconds of the phases. With `held` the rows
+        take the room that was reserved for them, and are not refused.
 
         Raises TooLong for a row no batch can hold, Overloaded when the queue has no room for all the rows, NotReady
         when stopping, DeadlineExceeded, OutOfMemory or EngineFailed when the engine did.
@@ -172,7 +186,7 @@ class Scheduler:
         items = self._items(request, rows, pure)
         try:
             if items:
-                self._admit(request, items)
+                self._admit(request, items, held)
                 await request.done
         finally:
             self._forget(request)
@@ -180,6 +194,44 @@ class Scheduler:
                 times.compute_s = request.compute_s
                 times.queue_s = time.perf_counter() - begun - request.compute_s
         return request.results
+
+    def check_room(self, tokens: int) -> None:
+        """Raises Overloaded when a request of about so many tokens would be refused: before they are counted, which
+        costs compute that those who were admitted wait for. What the cache may answer is let through.
+        """
+        if not self.cache.capacity_bytes:
+            self._check_room(tokens)
+
+    @contextmanager
+    def reserve(self, tokens: int) -> Iterator[Reservation]:
+        """Room for all the rows of a request that is submitted in steps. Raises Overloaded when there is none."""
+        self._check_all(tokens)
+        held = Reservation(tokens, small=self._small(tokens))
+        self._hold_back(held, tokens)
+        try:
+            yield held
+        finally:
+            self._hold_back(held, -held.tokens)
+
+    def _hold_back(self, held: Reservation, tokens: int) -> None:
+        self._reserved_tokens += tokens
+        self._small_tokens += tokens if held.small else 0
+
+    def _check_all(self, tokens: int) -> None:
+        """Raises Overloaded when a request of so many tokens cannot be admitted."""
+        self._check_room(tokens)
+        if len(self._queue) >= self._queue_requests:
+            self._refuse(f"{len(self._queue)} requests are waiting, as many as queue_requests allows")
+        if self._held and len(self._queue):
+            self._refuse(self._held)
+
+    def _check_room(self, tokens: int) -> None:
+        counted = self.counters
+        in_flight = counted.queued_tokens + counted.running_tokens + self._reserved_tokens
+        if not self._fits(in_flight, tokens):
+            room = self.room_tokens()
+            why = "the queue" if room == self._queue_tokens else f"what is done within {self._queue_s:g} s, a queue"
+            self._refuse(f"{in_flight} tokens are waiting and {tokens} more exceed {why} of {room}")
 
     def _items(self, request: Request, rows: Sequence[Row], pure: str) -> list[Item]:
         """What has to be computed for a request: new items, and those that others wait for already."""
@@ -205,16 +257,15 @@ class Scheduler:
         request.unfinished = len(request.wants)
         return list(items.values())
 
-    def _admit(self, request: Request, items: list[Item]) -> None:
+    def _admit(self, request: Request, items: list[Item], held: Reservation | None) -> None:
         request.tokens = sum(item.tokens for item, _ in request.wants)
-        tokens, counted = request.tokens, self.counters
-        in_flight = counted.queued_tokens + counted.running_tokens
-        if not self._fits(in_flight, tokens):
-            self._refuse(f"{in_flight} tokens are waiting and {tokens} more exceed the queue of {self._queue_tokens}")
-        if len(self._queue) >= self._queue_requests:
-            self._refuse(f"{len(self._queue)} requests are waiting, as many as queue_requests allows")
-        if self._held and len(self._queue):
-            self._refuse(self._held)
+        tokens = request.tokens
+        if held is None:
+            self._check_all(tokens)
+        else:
+            spent = min(held.tokens, tokens)
+            held.tokens -= spent
+            self._hold_back(held, -spent)
         for item, index in request.wants:
             item.waiters.append((request, index))
         small = self._small(tokens)
@@ -229,11 +280,22 @@ class Scheduler:
 
     def _fits(self, in_flight: int, tokens: int) -> bool:
         """Whether the queue has room for a request, not counting small ones as far as the reserve goes."""
-        reserve = self._queue_tokens // RESERVED_SHARE
+        room = self.room_tokens()
+        reserve = room // RESERVED_SHARE
         small = self._small_tokens + (tokens if self._small(tokens) else 0)
         before = in_flight - min(self._small_tokens, reserve)
         after = in_flight + tokens - min(small, reserve)
-        return before <= 0 or after <= max(before, self._queue_tokens)
+        return before <= 0 or after <= max(before, room)
+
+    def room_tokens(self) -> int:
+        """Tokens that may be in flight now: `queue_tokens`, or fewer where compute is slow."""
+        if self._queue_s is None or not self._rate():
+            return self._queue_tokens
+        return min(self._queue_tokens, max(self._least_queue_tokens, int(self._rate() * self._queue_s * IN_TIME_SHARE)))
+
+    def _rate(self) -> float:
+        """Measured tokens per second of all engines; 0 before the first batch."""
+        return sum(device.rate.tokens_per_s or 0.0 for device in self.devices if device.state != "lost")
 
     def _refuse(self, why: str) -> None:
         self._work.counters.refused += 1
@@ -243,10 +305,9 @@ class Scheduler:
     def retry_after_s(self) -> int:
         """Seconds until what is in flight is done at the measured rate, at least 1."""
         counted = self.counters
-        rate = sum(device.rate.tokens_per_s or 0.0 for device in self.devices if device.state != "lost")
-        if not rate:
+        if not self._rate():
             return 1
-        return max(1, min(600, math.ceil((counted.queued_tokens + counted.running_tokens) / rate)))
+        return max(1, min(600, math.ceil((counted.queued_tokens + counted.running_tokens) / self._rate())))
 
     def _forget(self, request: Request) -> None:
         """Drop rows that have not run yet: the caller has its results, an error, or went away."""

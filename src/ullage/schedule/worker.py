@@ -14,7 +14,7 @@ import structlog
 from ullage.errors import EngineFailed, OutOfMemory, UllageError
 from ullage.schedule.cache import ScoreCache
 from ullage.schedule.counters import Counters
-from ullage.schedule.device import Computed, Device, Fault
+from ullage.schedule.device import NOT_COMPUTED, Computed, Device, Fault
 from ullage.schedule.queue import FairQueue
 from ullage.schedule.request import Item
 
@@ -31,6 +31,7 @@ class Turns:
     turn_s: float | None = None
     batch_wait_s: float = 0.0
     max_batch_rows: int | None = None
+    ahead: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -65,18 +66,39 @@ class Worker:
         self._device = device
         self._counters = work.counters
         self._queue = work.queue
+        self._under_way: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
+        try:
+            await self._serve()
+            await self._room(0)
+        finally:
+            for task in self._under_way:
+                task.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _serve(self) -> None:
         device = self._device
         while device.state != "lost":
             if device.probe_in_s(time.monotonic()) == 0.0:
                 await self._probe()
             items = [] if self._spared() else await self._next()
             if items:
-                await self._run(items)
+                task = asyncio.create_task(self._run(items))
+                self._under_way.add(task)
+                await self._room(self._work.turns.ahead)
+                # Who just heard a result and asks for more in the same breath is in the next batch, not the one after.
+                await asyncio.sleep(0)
                 continue
             self._work.arrived.clear()
             await self._arrival(device.probe_in_s(time.monotonic()))
+
+    async def _room(self, most: int) -> None:
+        """Until at most so many batches are under way; what one of them raised is raised here."""
+        while len(self._under_way) > most:
+            done, self._under_way = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
 
     def _spared(self) -> bool:
         """An engine without room for a longest row gets none as long as another can take them."""
@@ -110,8 +132,8 @@ class Worker:
                 await self._work.arrived.wait()
 
     async def _run(self, items: list[Item]) -> None:
-        device = self._device
-        device.running_tokens = sum(item.tokens for item in items)
+        device, tokens = self._device, sum(item.tokens for item in items)
+        device.running_tokens += tokens
         try:
             pieces = [items]
             while pieces:
@@ -125,21 +147,24 @@ class Worker:
                 except Exception as error:  # every waiter must hear of it, whatever it is
                     pieces = await self._broken(piece, pieces, error)
         finally:
-            device.running_tokens = 0
+            device.running_tokens -= tokens
         self._work.settle()
 
     def _finish(self, items: list[Item], computed: Computed) -> None:
         counted = self._counters
-        counted.batches += 1
-        counted.rows += len(items)
-        counted.tokens += computed.tokens
-        counted.compute_s += computed.seconds
-        self._device.rate.observe(computed.tokens, computed.seconds)
-        counted.cap_raises += self._device.cap.clean()
+        if computed.rows:
+            counted.batches += 1
+            counted.rows += computed.rows
+            counted.tokens += computed.tokens
+            counted.compute_s += computed.seconds
+            self._device.rate.observe(computed.tokens, computed.seconds)
+            counted.cap_raises += self._device.cap.clean()
         for item, value in zip(items, computed.values, strict=True):
             self._queue.settle(item)
             if isinstance(value, Fault):
                 _fail(item, value.error)
+                continue
+            if value is NOT_COMPUTED:
                 continue
             if item.key is not None:
                 self._work.cache.put(item.key, value)
@@ -211,7 +236,11 @@ class Worker:
         """
         self._counters.failures += 1
         device = self._device
-        if await device.works():
+        works = await device.works()
+        if device.state == "lost":  # the batch before this one found it out
+            self._give_back([item for piece in (items, *rest) for item in piece if item.waiters])
+            return []
+        if works:
             self._fail_all(items, error)
             return rest
         log.error("the engine failed", device=device.name, reason=str(error))

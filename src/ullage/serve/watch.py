@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
 from ullage.http.memory import Memory
-from ullage.schedule import Scheduler
 
 log = structlog.get_logger("ullage.memory")
 
 EVERY_S = 1.0
 TRIM_STEP_BYTES = 4 << 20
 """Growth over the plan that is worth another trim; one takes a few milliseconds."""
+
+
+class Bounded(Protocol):
+    """What holds the work: a scheduler, or the pool of the vision service."""
+
+    async def usage(self) -> object: ...
+    def lower_caps(self) -> None: ...
+    def hold(self, reason: str) -> None: ...
+    def resume(self) -> None: ...
 
 
 class ResidentWatch:
@@ -28,7 +37,7 @@ class ResidentWatch:
     in, so that a wrong figure slows a service down and never ends it.
     """
 
-    def __init__(self, memory: Memory, scheduler: Scheduler, *, trim: Callable[[], None]) -> None:
+    def __init__(self, memory: Memory, scheduler: Bounded, *, trim: Callable[[], None]) -> None:
         self._memory = memory
         self._scheduler = scheduler
         self._trim = trim

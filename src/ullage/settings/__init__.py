@@ -1,6 +1,6 @@
 """Typed settings, where each value came from, and the refusal of what nobody would honour."""
 
 from ullage.settings.load import Effective, load
-from ullage.settings.model import SERVICES, Service, Settings
+from ullage.settings.model import ALL_SERVICES, SERVICES, VISION_TASKS, Service, Settings, VisionTask
 
-__all__ = ["SERVICES", "Effective", "Service", "Settings", "load"]
+__all__ = ["ALL_SERVICES", "SERVICES", "VISION_TASKS", "Effective", "Service", "Settings", "VisionTask", "load"]

@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
 
-Service = Literal["vectors", "ranking", "embedding", "llm", "ingest", "rag"]
+Service = Literal["vectors", "ranking", "embedding", "llm", "ingest", "rag", "vision"]
 SERVICES: tuple[Service, ...] = ("vectors", "ranking", "embedding", "llm", "ingest", "rag")
+"""Those that a stack has always."""
+
+ALL_SERVICES: tuple[Service, ...] = (*SERVICES, "vision")
+"""And those that it has when the settings ask for them."""
+
+VisionTask = Literal["page-elements", "graphic-elements", "table-structure", "ocr"]
+VISION_TASKS: tuple[VisionTask, ...] = ("page-elements", "graphic-elements", "table-structure", "ocr")
+"""What the vision service does, in this order; in the stack we replace each is a service of its own."""
 
 
-DEVICE = r"^(auto|cpu|cuda(:\d{1,2})?)$"
+DEVICE = r"^(auto|cpu|cuda|cuda:\d{1,2}(,cuda:\d{1,2})*)$"
 
 def _expanded(path: Path) -> Path:
     try:
@@ -47,17 +55,37 @@ class Settings(BaseModel):
     rag_port: int = Field(8081, ge=1, le=65535, description="where the RAG server listens")
     ingest_port: int = Field(8082, ge=1, le=65535, description="where the ingestor listens")
     vectors_port: int = Field(19530, ge=1, le=65535, description="where the vector database listens")
+    vision_port: int = Field(8000, ge=1, le=65535, description="where page-elements and the vision service listen")
+    graphic_elements_port: int = Field(8003, ge=1, le=65535, description="where graphic-elements listens")
+    table_structure_port: int = Field(8006, ge=1, le=65535, description="where table-structure listens")
+    ocr_port: int = Field(8012, ge=1, le=65535, description="where ocr listens")
+    ranking_grpc_port: int | None = Field(None, ge=1, le=65535, description="where ranking serves KServe v2; else not")
+    embedding_grpc_port: int | None = Field(None, ge=1, le=65535, description="the same of embedding")
+    vision_grpc_port: int | None = Field(None, ge=1, le=65535, description="the same of page-elements; 8001 of the NIM")
+    graphic_elements_grpc_port: int | None = Field(None, ge=1, le=65535, description="the same; 8004 of the NIM")
+    table_structure_grpc_port: int | None = Field(None, ge=1, le=65535, description="the same; 8007 of the NIM")
+    ocr_grpc_port: int | None = Field(None, ge=1, le=65535, description="the same; 8013 of the NIM")
+    nim_version: Literal["1.8", "1.9", "1.10", "2.0"] = Field("1.10", description="whose codes are answered")
+    tls_cert: Folder | None = Field(None, description="PEM certificate of a server, its chain after it; needs tls_key")
+    tls_key: Folder | None = Field(None, description="PEM private key of tls_cert, without a password")
+    api_keys: SecretStr | None = Field(None, description="keys between commas, one of which a caller sends; else open")
     ranking_served_name: str = Field("", max_length=128, description="another name the ranking model answers to")
     embedding_served_name: str = Field("", max_length=128, description="another name the embedding model answers to")
 
     ranking_url: str = Field("", description="where rag finds ranking; empty: this host and ranking_port")
     embedding_url: str = Field("", description="where rag and ingest find embedding; empty: this host and its port")
     llm_url: str = Field("", description="where rag finds the LLM: any OpenAI-compatible base; empty: this host")
+    summary_llm_url: str = Field("", description="where ingest finds the LLM that summarises; empty: llm_url")
+    summary_llm_model: str = Field("", description="what it is asked for; empty: llm_model")
     vectors_uri: str = Field("", description="Milvus URI or a local .db path; empty: this host and vectors_port")
+
+    vision_url: str = Field("", description="where ingest finds the vision service; empty: this host and vision_port")
 
     ranking_model: str = Field("ullage/minilm-fusion-ranker", description="card name, or a folder with a checkpoint")
     embedding_model: str = Field("sentence-transformers/all-MiniLM-L6-v2", description="card name or folder")
     llm_model: str = Field("HuggingFaceTB/SmolLM2-135M-Instruct", description="card name")
+
+    vision_model: str = Field("ullage/page-vision", description="card name")
 
     ranking_memory: ByteSize | None = Field(None, description="budget of the ranking process alone")
     embedding_memory: ByteSize | None = Field(None, description="budget of the embedding process alone")
@@ -66,15 +94,20 @@ class Settings(BaseModel):
     ingest_memory: ByteSize | None = Field(None, description="budget of the ingestor alone")
     vectors_memory: ByteSize | None = Field(None, description="budget of the vector database alone")
 
+    vision_memory: ByteSize | None = Field(None, description="budget of the vision process alone")
+
     ranking_gpu_memory: ByteSize | None = Field(None, description="GPU budget of the ranking process alone")
     embedding_gpu_memory: ByteSize | None = Field(None, description="GPU budget of the embedding process alone")
 
-    ranking_device: str = Field("auto", pattern=DEVICE, description="auto, cpu, cuda or cuda:INDEX")
-    embedding_device: str = Field("auto", pattern=DEVICE, description="auto, cpu, cuda or cuda:INDEX")
+    ranking_device: str = Field("auto", pattern=DEVICE, description="auto, cpu, cuda, or cuda:0,cuda:1: an engine each")
+    embedding_device: str = Field("auto", pattern=DEVICE, description="auto, cpu, cuda, or cuda:0,cuda:1 (as above)")
     ranking_profile: str | None = Field(None, description="id, hash or number from `ullage list-model-profiles`")
     embedding_profile: str | None = Field(None, description="id, hash or number from `ullage list-model-profiles`")
     llm_profile: str | None = Field(None, description="id, hash or number from `ullage list-model-profiles`")
+    vision_profile: str | None = Field(None, description="id, hash or number from `ullage list-model-profiles`")
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp8", "int8"] = Field("auto", description="of encoder weights")
+    cpu_backend: Literal["auto", "onnxruntime", "openvino"] = Field(
+        "auto", description="what runs encoders on the CPU; auto: OpenVINO where it is installed")
     allow_lower_precision: bool = Field(False, description="step down to a lower precision when nothing else fits")
     allow_host_embedding: bool = Field(True, description="keep the embedding table in host memory when it must be")
     allow_cpu: bool = Field(True, description="run a GPU model on the CPU when it fits no GPU")
@@ -90,7 +123,25 @@ class Settings(BaseModel):
     threads: int | None = Field(None, ge=1, le=1024, description="compute threads per model; else the cores we may use")
     max_body: ByteSize = Field(ByteSize(64 << 20), description="largest request body")
     max_upload: ByteSize = Field(ByteSize(400 << 20), description="largest uploaded file")
+    ingest_queue: ByteSize = Field(ByteSize(8 << 30), description="bytes of uploads that may wait to be ingested")
+    ingest_queue_files: int = Field(20_000, ge=1, description="files that may wait to be ingested; then 503")
+    objects_uri: str = Field("", description="folder or fsspec URL of uploads and thumbnails (s3://...: extra s3); "
+                                             "empty: state_dir")
+    reader_memory: ByteSize = Field(ByteSize(512 << 20), ge=256 << 20,
+                                    description="address space of the process that reads one file; more is refused")
+    reader_timeout_s: float = Field(60.0, gt=0, le=86_400,
+                                    description="reading time of one file, and 1 s more for each page it gave")
+    thumbnail_pixels: int = Field(256, ge=0, le=2048, description="longer side of a page's thumbnail; 0: none kept")
+    strict_compatibility: bool = Field(False, description="take only what the replaced stack takes")
+    transcription_url: str = Field("", description="OpenAI-compatible base for audio and video; empty: refused")
+    transcription_model: str = Field("whisper-1", min_length=1, max_length=256, description="what it is asked for")
+    transcription_api_key: SecretStr | None = Field(None, description="key that transcription_url wants")
     request_timeout_s: float = Field(120.0, gt=0, le=86_400, description="a request that takes longer is given up")
+
+    enable_vision: bool = Field(False, description="start the vision service with the stack (`ullage up --vision`)")
+    vision_tasks: str = Field(",".join(VISION_TASKS), description="what the vision service does, separated by commas")
+    page_elements_version: Literal["v2", "v3"] = Field("v3", description="labels: v2 has no paragraph, header_footer")
+    vision_max_pixels: int = Field(18_000_000, ge=10_000, le=100_000_000, description="largest picture, in pixels")
 
     collection: str = Field("multimodal_data", min_length=1, max_length=255, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
                             description="used where a request names none")
@@ -124,14 +175,32 @@ class Settings(BaseModel):
             found.append((("max_batch_tokens", "max_sequence"),
                           f"max_batch_tokens={self.max_batch_tokens} holds no row of max_sequence="
                           f"{self.max_sequence}: raise the one or lower the other"))
-        for part, whole in ((f"{s}_{kind}", kind) for kind in ("memory", "gpu_memory") for s in SERVICES):
+        unknown = {name.strip() for name in self.vision_tasks.split(",")} - {*VISION_TASKS}
+        if unknown:
+            found.append((("vision_tasks",), f"vision_tasks={self.vision_tasks}: there are {', '.join(VISION_TASKS)}"))
+        elif len(self.vision_ports()) < len(self.tasks):
+            found.append((("vision_port", "graphic_elements_port", "table_structure_port", "ocr_port"),
+                          "two vision tasks want one port: give each its own"))
+        for part, whole in ((f"{s}_{kind}", kind) for kind in ("memory", "gpu_memory") for s in ALL_SERVICES):
             own, all_of_it = getattr(self, part, None), getattr(self, whole)
             if own is not None and all_of_it is not None and own > all_of_it:
                 owner = "of the whole stack" if whole == "memory" else "on each GPU"
                 found.append(((part, whole), f"{part}={own} is more than {whole}={all_of_it} {owner}: lower it"))
         return found
 
+    @property
+    def tasks(self) -> tuple[VisionTask, ...]:
+        """What the vision service does, in its usual order."""
+        asked = {name.strip() for name in self.vision_tasks.split(",")}
+        return tuple(task for task in VISION_TASKS if task in asked)
+
+    def vision_ports(self) -> dict[int, VisionTask]:
+        """Which task `/v1/infer` means at each port of the vision service."""
+        return {int(getattr(self, f"{prefix_of(task)}_port")): task for task in self.tasks}
+
     def port(self, service: Service) -> int:
+        if service == "vision":
+            return next(iter(self.vision_ports()))
         return int(getattr(self, f"{service}_port"))
 
     def service_memory(self, service: Service) -> int | None:
@@ -160,6 +229,11 @@ class Settings(BaseModel):
         """Base URL without a trailing slash, or the Milvus URI for `vectors`."""
         given: str = getattr(self, "vectors_uri" if service == "vectors" else f"{service}_url", "")
         return given.rstrip("/") or f"http://{bracketed(reachable(self.host))}:{self.port(service)}"
+
+
+def prefix_of(task: VisionTask) -> str:
+    """How the settings of a vision task begin. Those of page-elements, the first, are also those of all of them."""
+    return "vision" if task == "page-elements" else task.replace("-", "_")
 
 
 def reachable(host: str) -> str:

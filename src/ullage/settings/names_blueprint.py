@@ -9,7 +9,7 @@ _INDEX = "ullage chooses the index of its collections itself"
 _REFLECTION = "plays a part only with reflection, which is off"
 _REASONING = "plays a part only with LLM_ENABLE_THINKING, which is off"
 _VLM = "plays a part only with a vision model, which is off"
-_SUMMARY = "plays a part only with summaries, which are not made"
+_SUMMARY = "summaries are made one after the other, from pieces that fit the LLM's context"
 _COMPOSE = "read by compose files alone"
 _UNSENT = "no credentials are sent to the services behind; leave it empty"
 
@@ -102,14 +102,17 @@ INGESTION = (
       for name in ("STRUCTURED_ELEMENTS_MODALITY", "IMAGE_ELEMENTS_MODALITY",
                    "APP_NVINGEST_STRUCTURED_ELEMENTS_MODALITY", "APP_NVINGEST_IMAGE_ELEMENTS_MODALITY")),
     refused("INGESTOR_BACKEND", "ullage reads documents itself; leave it out"),
-    only("OBJECTSTORE_BACKEND", ("filesystem",), "uploads are kept in state_dir", "write filesystem"),
-    refused("OBJECTSTORE_ENDPOINT", "uploads are kept in ULLAGE_STATE_DIR; leave it empty"),
-    refused("OBJECTSTORE_LOCAL_PATH", "set ULLAGE_STATE_DIR: uploads are kept there"),
+    only("OBJECTSTORE_BACKEND", ("filesystem",), "uploads are kept in a folder",
+         "write filesystem, or set ULLAGE_OBJECTS_URI=s3://BUCKET/PREFIX"),
+    refused("OBJECTSTORE_ENDPOINT", "set ULLAGE_OBJECTS_URI=s3://BUCKET/PREFIX and AWS_ENDPOINT_URL; leave it empty"),
+    sets("OBJECTSTORE_LOCAL_PATH", "objects_uri"),
     *(holds(name, "tasks are kept in SQLite and survive a restart without Redis") for name in (
         "ENABLE_REDIS_BACKEND", "REDIS_HOST", "REDIS_PORT", "REDIS_DB")),
+    sets("SUMMARY_LLM", "summary_llm_model"),
+    sets("SUMMARY_LLM_SERVERURL", "summary_llm_url", base_url),
+    holds("SUMMARY_LLM_APIKEY", "no credentials are sent to the LLM that summarises"),
     *(holds(name, _SUMMARY) for name in (
-        "SUMMARY_LLM", "SUMMARY_LLM_SERVERURL", "SUMMARY_LLM_APIKEY", "SUMMARY_LLM_MAX_CHUNK_LENGTH",
-        "SUMMARY_CHUNK_OVERLAP", "SUMMARY_MAX_PARALLELIZATION")),
+        "SUMMARY_LLM_MAX_CHUNK_LENGTH", "SUMMARY_CHUNK_OVERLAP", "SUMMARY_MAX_PARALLELIZATION")),
     holds("TEMP_DIR", "uploads are streamed into state_dir"),
 )
 

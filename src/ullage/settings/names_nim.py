@@ -27,9 +27,6 @@ _NO_OTEL = "plays a part only with telemetry, which is off"
 _MODES = "a batch takes all that waits: one request alone is run at once, many are run together"
 _AT_ONCE = (*TRUE, *FALSE, "latency", "throughput")
 
-_NO_GRPC = "gRPC is not served yet; leave it out and use HTTP"
-_NO_TLS = "TLS is not served yet; leave it out and put a proxy in front"
-
 INCIDENT = (
     only("NIM_DISABLE_TRT", (*TRUE, *FALSE), _NO_TRT, "write 1 or 0; TensorRT is never used"),
     only("NIM_FORCE_PYTHON", (*TRUE, *FALSE), _NO_TRT, "write 1 or 0; no engine plan is ever used"),
@@ -48,7 +45,7 @@ NIM_1X = (
     sets("NIM_HTTP_API_PORT", "{service}_port"),
     holds("NIM_HTTP_MAX_WORKERS", "one process answers all connections"),
     holds("NIM_HTTP_TRITON_PORT", _NO_TRITON),
-    refused("NIM_GRPC_API_PORT", _NO_GRPC),
+    sets("NIM_GRPC_API_PORT", "{service}_grpc_port"),
     holds("NIM_IGNORE_MODEL_DOWNLOAD_FAIL", "nothing is downloaded at start"),
     sets("NIM_JSONL_LOGGING", "log_format", jsonl),
     sets("NIM_LOGGING_JSONL", "log_format", jsonl),
@@ -92,16 +89,17 @@ NIM_2X = (
     only("SHOW_CONFIG", FALSE, "nothing is printed", "write 0: `ullage settings` prints the settings"),
     only("NIM_PERFORMANCE_MODE", _AT_ONCE, f"{_MODES}; for several engines set NIM_ENGINE_COUNT", "write 0 or 1"),
     *(Name(name, {"host": host_of, "{service}_port": port_of}) for name in ("NIM_BIND_ADDR", "NIM_SERVER_BIND_ADDR")),
-    *(refused(name, _NO_GRPC) for name in ("NIM_GRPC_BIND_ADDR", "NIM_SERVER_GRPC_BIND_ADDR")),
-    *(holds(name, "plays a part only with gRPC, which is not served") for name in (
+    *(Name(name, {"host": host_of, "{service}_grpc_port": port_of}) for name in (
+        "NIM_GRPC_BIND_ADDR", "NIM_SERVER_GRPC_BIND_ADDR")),
+    *(sets(name, "max_body") for name in (
         "NIM_GRPC_MAX_DECODING_MESSAGE_BYTES", "NIM_SERVER_GRPC_MAX_DECODING_MESSAGE_BYTES")),
     sets("NIM_MAX_QUEUE_SIZE", "queue_requests"),
     sets("NIM_SERVER_MAX_QUEUE_SIZE", "queue_requests"),
     sets("NIM_REQUEST_TIMEOUT_S", "request_timeout_s"),
     sets("NIM_SERVER_REQUEST_TIMEOUT_S", "request_timeout_s"),
     sets("NIM_SERVER_SERVED_MODEL_NAME", "{service}_served_name"),
-    *(refused(name, _NO_TLS) for name in (
-        "NIM_TLS_CERT_PATH", "NIM_TLS_KEY_PATH", "NIM_SERVER_TLS_CERT_PATH", "NIM_SERVER_TLS_KEY_PATH")),
+    *(sets(name, "tls_cert") for name in ("NIM_TLS_CERT_PATH", "NIM_SERVER_TLS_CERT_PATH")),
+    *(sets(name, "tls_key") for name in ("NIM_TLS_KEY_PATH", "NIM_SERVER_TLS_KEY_PATH")),
     only("NIM_ADMISSION_SIZE", ("0",), "admission counts tokens", "write 0, or set ULLAGE_QUEUE_TOKENS"),
     sets("NIM_ENGINE_COUNT", "instances"),
     sets("NIM_PIPELINE_MAX_BATCH_SIZE", "max_batch_rows"),

@@ -11,8 +11,9 @@ from ullage.errors import DoesNotFit, SettingsError
 from ullage.models.card import Card
 from ullage.models.files import locate
 from ullage.models.resolve import resolve
+from ullage.models.vision import card_for
 from ullage.plan import Plan, ladder, listed, plan_service, plan_stack, profile_hash
-from ullage.settings import SERVICES, Service, Settings
+from ullage.settings import ALL_SERVICES, Service, Settings
 
 
 def elsewhere(settings: Settings) -> dict[Service, str]:
@@ -22,6 +23,7 @@ def elsewhere(settings: Settings) -> dict[Service, str]:
         "ranking": settings.ranking_url,
         "embedding": settings.embedding_url,
         "llm": settings.llm_url,
+        "vision": settings.vision_url,
     }
     return {service: url for service, url in given.items() if url}
 
@@ -29,7 +31,8 @@ def elsewhere(settings: Settings) -> dict[Service, str]:
 def place(settings: Settings, only: Sequence[Service] | None = None, machine: Machine | None = None) -> Plan:
     """Plan of `only`, or of every service that runs here. Raises DoesNotFit, SettingsError or ModelError."""
     away = elsewhere(settings)
-    chosen = [s for s in SERVICES if (s in only if only is not None else s not in away)]
+    absent = set(away) if settings.enable_vision else {*away, "vision"}
+    chosen = [s for s in ALL_SERVICES if (s in only if only is not None else s not in absent)]
     return plan_stack(chosen, cards(settings, chosen), settings, machine or detect())
 
 
@@ -44,6 +47,8 @@ def cards(settings: Settings, services: Sequence[Service]) -> dict[Service, Card
     for service in services:
         if service in ("ranking", "embedding", "llm"):
             found[service] = resolve(settings.model(service) or "", service)
+        elif service == "vision":
+            found[service] = card_for(resolve(settings.vision_model, "vision"), settings.tasks)
     return found
 
 
@@ -73,7 +78,7 @@ def profiles_of(settings: Settings, service: Service, machine: Machine | None = 
     """Every profile of a service's model on a machine. Raises SettingsError for a service without a model."""
     card = cards(settings, [service]).get(service)
     if card is None:
-        raise SettingsError(f"{service} has no model: name ranking, embedding or llm")
+        raise SettingsError(f"{service} has no model: name ranking, embedding, llm or vision")
     machine = machine or detect()
     free = settings.model_copy(update={f"{service}_profile": None})
     return [

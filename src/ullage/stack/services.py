@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ullage.errors import SettingsError
 from ullage.plan import Plan, ServicePlan
 from ullage.settings import Effective, Service, Settings
 from ullage.settings.load import FILE_VARIABLE
 from ullage.settings.model import bracketed
 
 DRAIN_S = 20.0
-"""What a server gives accepted requests when it is told to stop."""
+"""What a server gives accepted requests when it is told to stop; one with a queue gives more, see `drain_s`."""
 
 NEEDS: dict[Service, tuple[Service, ...]] = {
     "ingest": ("vectors", "embedding"),
@@ -27,6 +28,11 @@ ENCODERS: tuple[Service, ...] = ("ranking", "embedding")
 """Services whose model may run on a GPU of this machine."""
 
 Probe = Literal["http", "grpc"]
+
+
+def drain_s(service: str, settings: Settings) -> float:
+    """Seconds that a service gives accepted requests. An encoder's queue may be that deep, and ends by then."""
+    return max(DRAIN_S, settings.request_timeout_s) if service in ENCODERS else DRAIN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +48,19 @@ class Spec:
     needs: tuple[str, ...] = ()
     probe: Probe = "http"
     stop_signal: signal.Signals = signal.SIGTERM
+    drain_s: float = DRAIN_S
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def specs(plan: Plan, effective: Effective, config: Path | None = None) -> tuple[Spec, ...]:
-    """A process for every service of the plan, with exactly the settings in force here."""
+    """A process for every service of the plan, with exactly the settings in force here.
+
+    Raises SettingsError for a door that the services of one machine have no key to.
+    """
+    for name in ("tls_cert", "tls_key", "api_keys"):
+        if getattr(effective.settings, name) is not None:
+            raise SettingsError(f"{name} is for one service (`ullage serve SERVICE`): those of one stack reach each "
+                                "other by plain HTTP; leave it out, and put a proxy in front of what others reach")
     inherited = flags_as_environment(effective, config)
     here = [planned.service for planned in plan.services]
     return tuple(_spec(planned, effective.settings, inherited, here) for planned in plan.services)
@@ -66,6 +80,7 @@ def _spec(planned: ServicePlan, settings: Settings, inherited: Mapping[str, str]
         probe="grpc" if vectors else "http",
         # Milvus Lite closes its files on SIGINT and dies at once on SIGTERM.
         stop_signal=signal.SIGINT if vectors else signal.SIGTERM,
+        drain_s=drain_s(service, settings),
         environment={**inherited, **_share(planned)},
     )
 

@@ -18,7 +18,7 @@ from ullage.errors import OUTCOMES, DoesNotFit, EngineFailed, ModelError, Settin
 from ullage.stack import child
 from ullage.stack.logs import bound_log, last_words
 from ullage.stack.probe import probe, prove
-from ullage.stack.services import DRAIN_S, Spec
+from ullage.stack.services import Spec
 from ullage.stack.state import ServiceRecord
 
 OnChange = Callable[[ServiceRecord], None]
@@ -27,12 +27,12 @@ OnChange = Callable[[ServiceRecord], None]
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Seconds. A dead process is started again after `first_delay_s`, doubled at each death up to `longest_delay_s`;
-    one that was ready for `healthy_s` starts over. One told to stop is killed after `kill_after_s`."""
+    one that was ready for `healthy_s` starts over. One told to stop is killed `kill_after_s` later than it has."""
 
     first_delay_s: float = 1.0
     longest_delay_s: float = 30.0
     healthy_s: float = 60.0
-    kill_after_s: float = DRAIN_S + 5
+    kill_after_s: float = 5.0
     starting_probe_s: float = 0.25
     ready_probe_s: float = 2.0
     first_attempts: int = 3
@@ -160,14 +160,14 @@ class Supervisor:
             self._change(spec.service, state="stopping", reason="finishing what was accepted")
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(spec.stop_signal)
-            await self._wait_or_kill(process)
+            await self._wait_or_kill(process, spec.drain_s + self._timing.kill_after_s)
         if self.records[spec.service].state != "failed":
             self._change(spec.service, state="stopped", reason=exit_text(process.returncode or 0), pid=None)
 
-    async def _wait_or_kill(self, process: asyncio.subprocess.Process) -> None:
+    async def _wait_or_kill(self, process: asyncio.subprocess.Process, seconds: float) -> None:
         ended = asyncio.create_task(process.wait())
         hurry = asyncio.create_task(self._hurry.wait())
-        await asyncio.wait({ended, hurry}, timeout=self._timing.kill_after_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({ended, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         if not ended.done():
             with contextlib.suppress(ProcessLookupError):

@@ -17,12 +17,12 @@ def make(folder: Path, *names: str) -> list[Path]:
 
 
 def test_folders_become_the_supported_files_below_them(tmp_path):
-    make(tmp_path, "b.md", "a.PDF", "deep/c.html", "photo.gif", "Makefile")
+    make(tmp_path, "b.md", "a.PDF", "deep/c.html", "photo.webp", "Makefile")
     assert [path.name for path in expand([tmp_path])] == ["a.PDF", "b.md", "c.html"]
 
 
 def test_a_file_that_was_named_is_sent_whatever_its_kind(tmp_path):
-    [photo] = make(tmp_path, "photo.gif")
+    [photo] = make(tmp_path, "photo.webp")
     assert expand([photo, photo]) == [photo]
 
 

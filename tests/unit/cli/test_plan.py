@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 SERVICES = ["vectors", "ranking", "embedding", "llm", "ingest", "rag"]
@@ -39,6 +41,21 @@ def test_only_some(ullage):
     plan = ullage("plan", "--only", "embedding,ranking", "--json").json
     assert [service["service"] for service in plan["services"]] == ["ranking", "embedding"]
     assert plan["services"][0]["model"] == "ullage/minilm-fusion-ranker"
+
+
+def test_one_service_and_some_of_the_stack_is_one_too_many(ullage):
+    ran = ullage("plan", "ranking", "--only", "llm")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.refusal == "ranking and --only llm are both given: name one service, or some of the stack"
+
+
+def test_one_service_too_large_shows_what_it_is_made_of(ullage):
+    ran = ullage("plan", "ranking", "--memory", "100MiB")
+    assert ran.code == 3
+    assert re.fullmatch(
+        r"ranking does not fit: the smallest profile, cpu-\S+, needs fixed \d+ MiB \+ weights \d+ MiB \+ "
+        r"activations \d+ MiB \+ slack \d+ MiB = (\d+) MiB, the budget is 100 MiB \(ranking_memory\); the smallest "
+        r"budget that works is \1MiB", ran.refusal)
 
 
 def test_what_runs_elsewhere_is_said_and_not_planned(ullage):

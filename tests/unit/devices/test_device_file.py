@@ -192,3 +192,29 @@ def test_as_data_every_field_is_there():
     assert gpu["compute"] == "8.6"
     assert gpu["uuid"] == ""
     assert isinstance(gpu["holders"], list)
+
+
+def test_every_fault_is_told_at_once_those_between_two_values_too(file):
+    path = file("""
+cores: -2
+total_bytes: 1GiB
+free_bytes: 2GiB
+limit: host
+foo: 1
+bar: 2
+gpus:
+- {index: 0, name: A, total_bytes: -5MiB, free_bytes: 1}
+- {index: 0, name: B, total_bytes: 4GiB, free_bytes: 8GiB, kind: quantum}
+""")
+    with pytest.raises(SettingsError) as refused:
+        read_machine(path)
+    said = refused.value.message.removeprefix(f"device file {path}: ").split("; ")
+    assert [fault.split(":")[0] for fault in said] == [
+        "foo, bar are unknown", "cores=-2", "gpus[0].total_bytes='-5MiB'", "gpus[1].kind='quantum'",
+        "gpus[1].free_bytes=8589934592", "free_bytes=2147483648", "gpus[1].index=0", "give each its own"]
+    assert "\n" not in refused.value.message
+
+
+def test_a_folder_is_no_device_file(tmp_path):
+    with pytest.raises(SettingsError, match="is a folder or a device, and no example has that name: examples are"):
+        find_machine(str(tmp_path))

@@ -21,7 +21,7 @@ HASH = "0" * 64
 
 
 def test_the_catalogue_has_a_model_for_every_role() -> None:
-    assert {card.role for card in catalog()} == {"ranking", "embedding", "llm"}
+    assert {card.role for card in catalog()} == {"ranking", "embedding", "llm", "vision"}
     assert set(catalog()) < set(known_cards())
     names = [(card.role, name.casefold()) for card in known_cards() for name in card.names]
     assert len(names) == len(set(names)), "a name means one model of a role"
@@ -45,7 +45,8 @@ def test_a_card_says_what_it_needs(card: Card) -> None:
 
 @pytest.mark.parametrize("card", catalog(), ids=lambda card: card.name)
 def test_a_bundled_model_lists_its_files(card: Card) -> None:
-    assert card.revision == card.file("weights").sha256[:12]
+    if card.role != "vision":
+        assert card.revision == card.file("weights").sha256[:12]
     assert not card.not_servable
     if "onnx" in card.backends:
         assert card.file("tokenizer").size > 0

@@ -170,3 +170,36 @@ def test_no_folder_and_no_json(tmp_path: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(ModelCorrupt, match="not readable JSON"):
         export(folder, tmp_path)
+
+
+# int8.
+
+
+def test_a_matrix_is_quantised_by_columns_within_half_a_step() -> None:
+    from ullage.models.onnx_writer import quantised
+
+    weight = np.random.default_rng(0).standard_normal((16, 5)).astype(np.float32) * [1, 10, 0.01, 3, 0]
+    small, scale = quantised(weight.astype(np.float32))
+    assert small.dtype == np.int8
+    assert np.abs(small).max() == 127
+    assert (np.abs(small * scale - weight) <= scale * 0.501).all()
+    assert not small[:, 4].any()
+
+
+@pytest.mark.parametrize("form", ["int8-weights", "int8-dynamic"])
+def test_int8_graphs_are_smaller_near_fp32_and_kept_apart(form: str, tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "m", hidden_size=64, intermediate_size=128)
+    plain, small = export(folder, tmp_path), export(folder, tmp_path, form)  # type: ignore[arg-type]
+    assert plain != small
+    assert export(folder, tmp_path, form) == small  # type: ignore[arg-type]
+    rows = [Row(np.random.default_rng(n).integers(4, 40, n).astype(np.int32)) for n in (5, 30, 17)]
+    found = {}
+    for name, path in (("fp32", plain), ("int8", small)):
+        engine = OnnxCpuEngine(path, pooling="mean", normalize=True, token_vectors=False, precision=name,
+                               max_sequence=64, max_batch_tokens=64, threads=1)
+        engine.load()
+        found[name] = engine.run(Batch.lay(rows)).rows
+        alone = [engine.run(Batch.lay([row])).rows[0] for row in rows]
+        np.testing.assert_allclose(found[name], alone, atol=1e-4)
+    assert np.einsum("ij,ij->i", found["fp32"], found["int8"]).min() > 0.995
+    assert np.abs(found["fp32"] - found["int8"]).max() > 1e-5

@@ -106,7 +106,10 @@ def test_a_stated_count_goes_before_the_formula() -> None:
     assert card.parameters.tables == 128256 * 2048
 
 
-@pytest.mark.parametrize("card", known_cards(), ids=lambda card: card.name)
+TEXT_CARDS = [card for card in known_cards() if card.role != "vision"]  # a page's models have no table of words
+
+
+@pytest.mark.parametrize("card", TEXT_CARDS, ids=lambda card: card.name)
 def test_every_card_adds_up(card: Card) -> None:
     assert min(card.parameters.tables, card.parameters.layers) > 0
     assert card.parameters.head >= 0

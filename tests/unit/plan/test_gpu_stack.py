@@ -40,13 +40,24 @@ def test_each_has_its_own_gpu_when_one_holds_only_one():
     assert sorted(s.where for s in found.services) == ["cuda:0", "cuda:1"]
 
 
+def test_a_model_on_two_gpus_takes_its_bytes_on_each():
+    found = plan(machine(7 * GIB, 4 * GIB), ranking_device="cuda:0,cuda:1")
+    assert found["ranking"].where == "cuda:0,cuda:1"
+    assert found["embedding"].where == "cuda:0"  # beside it on the one with room
+    each = found["ranking"].gpu_ledger.total
+    assert found.gpu_bytes(1) == each
+    assert found.gpu_bytes(0) == each + found["embedding"].gpu_ledger.total
+    with pytest.raises(DoesNotFit, match="on cuda:1, where the budget is 1,024 MiB"):
+        plan(machine(20 * GIB, GIB), ranking_device="cuda:0,cuda:1", allow_cpu=False)
+
+
 def test_the_embedder_leaves_the_gpu_before_the_reranker_gives_a_token():
     found = plan(machine(4 * GIB))
     assert found["ranking"].profile_id == "cuda-bf16-t16384-s8192"
     assert found["embedding"].where == "cpu"
     reasons = [reason for _, reason in found["embedding"].rejected]
     assert len(reasons) == 4
-    assert all("of other services on cuda:0" in reason for reason in reasons)
+    assert all("on cuda:0" in reason and "MiB with other services, over the budget of" in reason for reason in reasons)
 
 
 def test_when_the_host_is_small_both_must_fit_the_gpu():

@@ -61,10 +61,28 @@ def test_the_emptier_gpu_comes_first_and_one_can_be_named():
     two = (gpu(0, free=10 * GIB), gpu(1, free=20 * GIB))
     assert [r.split()[0] for r in ids(Settings(), *two)[:2]] == ["cuda:1", "cuda:0"]
     assert {r.split()[0] for r in ids(Settings(ranking_device="cuda:0"), *two)} == {"cuda:0"}
-    with pytest.raises(SettingsError, match="ranking_device=cuda:2 is not a GPU of this machine: there are cuda:0, "):
+    with pytest.raises(SettingsError, match="cuda:2 is not a GPU of this machine: there are cuda:0, "):
         ids(Settings(ranking_device="cuda:2"), *two)
     with pytest.raises(SettingsError, match="this machine has no GPU"):
         ids(Settings(ranking_device="cuda"))
+
+
+def test_one_engine_on_each_of_the_gpus_that_are_named_together():
+    two = (gpu(0, compute=(8, 0)), gpu(1, compute=(9, 0)))
+    found = ladder("ranking", RERANKER, Settings(ranking_device="cuda:1,cuda:0", allow_lower_precision=True),
+                   machine(*two))
+    assert {r.where for r in found} == {"cuda:1,cuda:0"}
+    assert {r.profile.precision for r in found} == {"bf16"}  # what both compute in
+    alone = ladder("ranking", RERANKER, Settings(ranking_device="cuda:1"), machine(*two))
+    assert found[0].gpu_ledger == alone[0].gpu_ledger
+    on_host = [next(r for r in rungs if r.profile.host_embedding).ledger for rungs in (found, alone)]
+    assert on_host[0].weights == 2 * on_host[1].weights  # each engine pins its own table
+    with pytest.raises(SettingsError, match="ranking_device=cuda:1,cuda:5: cuda:5 is not a GPU"):
+        ids(Settings(ranking_device="cuda:1,cuda:5"), *two)
+    with pytest.raises(SettingsError, match="names a GPU twice"):
+        ids(Settings(ranking_device="cuda:1,cuda:1"), *two)
+    with pytest.raises(SettingsError, match=r"precision=fp8 runs on none of these GPUs: cuda:0 .*8\.0.*, cuda:1 "):
+        ids(Settings(ranking_device="cuda:0,cuda:1", precision="fp8"), *two)
 
 
 def test_a_model_of_the_cpu_cannot_be_sent_to_a_gpu():

@@ -19,7 +19,7 @@ from ullage.settings import SERVICES, Settings
 
 MIB = 1 << 20
 GIB = 1 << 30
-MANY = hypothesis.settings(max_examples=300)
+MANY = hypothesis.settings(max_examples=500, deadline=None)
 MODELS = ("ranking", "embedding", "llm")
 IMPORTANCE = ("ranking", "embedding", "llm")
 CARDS = {role: [card for card in known_cards() if card.role == role and not card.not_servable] for role in MODELS}
@@ -159,7 +159,7 @@ def ways(service, cards, values, machine):
     if service not in cards:
         found = [(plain_ledger(service).total, None, 0)]
     else:
-        found = [(rung.ledger.total, rung.gpu.index if rung.gpu else None, rung.gpu_bytes)
+        found = [(rung.ledger.total, rung.gpus[0].index if rung.gpus else None, rung.gpu_bytes)
                  for rung in ladder(service, cards[service], Settings(**values), machine)]
     own, own_gpu = values.get(f"{service}_memory"), values.get(f"{service}_gpu_memory")
     return [way for way in found if (own is None or way[0] <= own) and (own_gpu is None or way[2] <= own_gpu)]
@@ -202,12 +202,33 @@ def test_a_stack_never_exceeds_budget_less_headroom_on_any_memory(case):
     assert [one.service for one in found.services] == services
     assert_within(found, rooms(values, machine))
     for one in found.services:
-        assert (one.gpu is None) == (one.gpu_ledger is None)
+        assert bool(one.gpus) == (one.gpu_ledger is not None)
         own, own_gpu = values.get(f"{one.service}_memory"), values.get(f"{one.service}_gpu_memory")
         assert own is None or one.ledger.total <= own
         assert one.gpu_ledger is None or own_gpu is None or one.gpu_ledger.total <= own_gpu
 
 
+@MANY
+@given(cases)
+def test_every_rejected_profile_has_its_reason_in_bytes(case):
+    services, cards, values, machine = case
+    found = planned(services, cards, values, machine)
+    if isinstance(found, DoesNotFit):
+        return
+    for one in found.services:
+        if one.service not in cards:
+            continue
+        rungs = ladder(one.service, cards[one.service], Settings(**values), machine)
+        above = rungs[:place(found, one.service, cards, values, machine)]
+        assert [profile for profile, _ in one.rejected] == [rung.profile.id for rung in above]
+        for _, reason in one.rejected:
+            said = re.search(r"([\d,]+) MiB\b[^M]* over (?:the budget|\w+_memory) of ([\d,]+) MiB", reason)
+            assert said, reason
+            needed, limit = (int(size.replace(",", "")) for size in said.groups())
+            assert needed > limit, reason
+
+
+@MANY
 @given(cases)
 def test_every_fallback_fits_beside_the_others(case):
     services, cards, values, machine = case
@@ -218,9 +239,9 @@ def test_every_fallback_fits_beside_the_others(case):
     for one in found.services:
         for lower in one.fallbacks:
             assert found.total_bytes - one.ledger.total + lower.ledger.total <= host
-            if lower.gpu is not None:
-                index = lower.gpu.index
-                own_part = one.gpu_ledger.total if one.gpu is not None and one.gpu.index == index else 0
+            if lower.gpus:
+                index = lower.gpus[0].index
+                own_part = one.gpu_ledger.total if one.gpus and one.gpus[0].index == index else 0
                 assert found.gpu_bytes(index) - own_part + lower.gpu_ledger.total <= by_gpu[index]
 
 
@@ -245,6 +266,7 @@ def test_a_stack_is_refused_only_when_no_combination_fits(case):
         assert not some_way_fits(services, cards, values, machine, rooms(values, machine))
 
 
+@MANY
 @given(cases)
 def test_the_same_input_gives_the_same_plan(case):
     services, cards, values, machine = case
@@ -261,6 +283,7 @@ def larger(draw, values):
     return values | more
 
 
+@MANY
 @given(st.data(), cases)
 def test_a_larger_budget_never_gives_a_service_alone_a_worse_profile(data, case):
     role, card, values, machine = first_model(case)
@@ -312,11 +335,12 @@ def test_with_gpus_no_combination_better_in_the_order_of_importance_would_fit(ca
     order = [*(service for service in services if service not in cards), *(s for s in IMPORTANCE if s in cards)]
     best = next(combination for combination in itertools.product(*(choices[service] for service in order))
                 if fits(combination, host, by_gpu))
-    chosen = [(one.ledger.total, one.gpu.index if one.gpu else None, one.gpu_ledger.total if one.gpu_ledger else 0)
+    chosen = [(one.ledger.total, one.gpus[0].index if one.gpus else None, one.gpu_ledger.total if one.gpu_ledger else 0)
               for one in (found[service] for service in order)]
     assert chosen == list(best)
 
 
+@MANY
 @given(cases, SIZES)
 def test_a_machine_with_more_free_memory_never_gives_a_worse_plan(case, extra):
     services, cards, values, machine = case
@@ -330,6 +354,7 @@ def test_a_machine_with_more_free_memory_never_gives_a_worse_plan(case, extra):
     assert after <= before
 
 
+@MANY
 @given(cases)
 def test_a_refusal_asks_for_more_than_there_was_in_one_line(case):
     services, cards, values, machine = case
@@ -339,6 +364,7 @@ def test_a_refusal_asks_for_more_than_there_was_in_one_line(case):
         assert "\n" not in found.message
 
 
+@MANY
 @given(tight(own=False) | loose(own=False))
 def test_the_budget_that_a_refusal_names_works_where_there_is_room(case):
     services, cards, values, machine = case
@@ -348,4 +374,16 @@ def test_the_budget_that_a_refusal_names_works_where_there_is_room(case):
         return
     roomy = replace(machine, total_bytes=1 << 50, free_bytes=1 << 50)
     again = planned(services, cards, values | {"memory": int(named[1]) * MIB, "headroom": 0}, roomy)
+    assert not isinstance(again, DoesNotFit), again.message
+
+
+@MANY
+@given(tight(most_gpus=0, own=False) | loose(on=without_gpu, own=False))
+def test_the_headroom_that_a_refusal_names_works(case):
+    services, cards, values, machine = case
+    found = planned(services, cards, values, machine)
+    named = isinstance(found, DoesNotFit) and re.search(r"set headroom to (\d+)MiB or less", found.message)
+    if not named:
+        return
+    again = planned(services, cards, values | {"memory": None, "headroom": int(named[1]) * MIB}, machine)
     assert not isinstance(again, DoesNotFit), again.message

@@ -198,3 +198,85 @@ async def test_turns_keep_batches_short_where_compute_is_slow():
         await scheduler.submit(rows(20), keep)
         await scheduler.submit(rows(*[10] * 60), keep)
     assert max(sum(batch) for batch in slow.batches[1:]) <= 64
+
+
+async def test_no_more_is_admitted_than_is_done_in_time():
+    """At 1,000 tokens a second a request of 640 tokens behind another would be given up half done."""
+    gate = Gate()
+    gate.opened.set()
+    async with scheduling(DummyEngine(fail=gate), queue_tokens=100_000, queue_s=1.0) as scheduler:
+        assert scheduler.room_tokens() == 100_000
+        scheduler.devices[0].rate.observe(1000, 1.0)
+        assert scheduler.room_tokens() == 750
+        gate.opened.clear()
+        gate.arrived.clear()
+        first = asyncio.create_task(scheduler.submit(rows(*[64] * 20), keep))
+        await gate.until_arrived()
+        with pytest.raises(Overloaded, match="1280 tokens are waiting and 640 more exceed what is done within 1 s, a "
+                                             "queue of 750: retry in 2 s"):
+            await scheduler.submit(rows(*[64] * 10), keep)
+        assert scheduler.counters.queued_tokens + scheduler.counters.running_tokens == 1280
+        gate.opened.set()
+        assert len(await first) == 20
+        scheduler.devices[0].rate.observe(1, 1000.0)
+        assert scheduler.room_tokens() == 64, "one full batch is always let in"
+
+
+async def test_a_request_is_admitted_or_refused_as_a_whole():
+    gate = Gate()
+    engine = DummyEngine(fail=gate)
+    async with scheduling(engine, queue_tokens=640) as scheduler:
+        tasks = await behind_gate(gate, scheduler, [rows(*[64] * 6)])
+        before = scheduler.counters.queued_tokens
+        with pytest.raises(Overloaded):
+            await scheduler.submit(rows(*[64] * 5, first_id=100), keep)
+        assert scheduler.counters.queued_tokens == before, "four of the five would have had room, and none was kept"
+        assert scheduler.counters.refused == 1
+        gate.opened.set()
+        await asyncio.gather(*tasks)
+    assert computed(engine) == 7
+
+
+async def test_a_call_in_steps_has_room_for_all_of_them_or_is_refused_before_the_first():
+    gate = Gate()
+    engine = DummyEngine(fail=gate)
+    async with scheduling(engine, queue_tokens=640) as scheduler:
+
+        async def two_steps(first: int, *second: int) -> int:
+            with scheduler.reserve(first + sum(second)) as held:
+                await scheduler.submit(rows(first), keep, held=held)
+                return len(await scheduler.submit(rows(*second), keep, held=held))
+
+        steps = asyncio.create_task(two_steps(4, *[64] * 6))
+        await gate.until_arrived()
+        with pytest.raises(Overloaded, match="388 tokens are waiting and 320 more exceed the queue of 640"):
+            await scheduler.submit(rows(*[64] * 5, first_id=100), keep)
+        with pytest.raises(Overloaded):
+            await two_steps(4, *[64] * 5)
+        filling = asyncio.create_task(scheduler.submit(rows(*[63] * 4, first_id=200), keep))
+        await settled()
+        gate.opened.set()
+        assert await steps == 6, "its second step found its room, though others had filled the rest"
+        await filling
+        assert len(await scheduler.submit(rows(*[64] * 10), keep)) == 10, "and the room was given back"
+    assert [4] in engine.batches
+
+
+async def test_a_call_in_steps_that_fails_gives_its_room_back():
+    async with scheduling(DummyEngine(), queue_tokens=640) as scheduler:
+        with pytest.raises(ZeroDivisionError), scheduler.reserve(640):
+            raise ZeroDivisionError
+        assert len(await scheduler.submit(rows(*[64] * 10), keep)) == 10
+
+
+async def test_a_request_for_which_there_is_no_room_is_refused_before_its_tokens_are_counted():
+    gate = Gate()
+    async with scheduling(DummyEngine(fail=gate), queue_tokens=640) as scheduler:
+        scheduler.check_room(1 << 30)  # nothing is in flight: one request alone may be larger than the queue
+        tasks = await behind_gate(gate, scheduler, [rows(*[64] * 6)])
+        scheduler.check_room(200)
+        with pytest.raises(Overloaded, match="385 tokens are waiting and 300 more exceed the queue of 640"):
+            scheduler.check_room(300)
+        assert scheduler.counters.refused == 1
+        gate.opened.set()
+        await asyncio.gather(*tasks)

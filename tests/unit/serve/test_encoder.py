@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dummies import Small, cross_encoder_plan, open_with, smaller
+from ullage.devices import Gpu
 from ullage.engines.base import Batch, Row, Usage
 from ullage.engines.dummy import DummyEngine
 from ullage.errors import OutOfMemory
@@ -120,7 +121,8 @@ async def test_the_opener_is_told_all_that_the_plan_says(monkeypatch, settings):
     asked = open_with(monkeypatch, [DummyEngine()])
     planned = cross_encoder_plan(settings)
     Encoder(settings, planned, cap=True)
-    assert set(asked[0]) == {"profile", "ledger", "gpu", "gpu_ledger", "cache_dir", "threads", "cap", "progress"}
+    assert set(asked[0]) == {"profile", "ledger", "gpu", "gpu_ledger", "cache_dir", "threads", "cap", "progress",
+                             "backend"}
     assert asked[0]["ledger"] == planned.ledger
 
 
@@ -162,3 +164,27 @@ async def test_what_engines_hold_is_told(monkeypatch, settings):
     told = lifecycle.memory.report()["gpu"]
     assert (told["planned_bytes"], told["used_bytes"], told["peak_bytes"], told["headroom_bytes"]) == (12, 11, 12, 1)
     await lifecycle.stop()
+
+
+@pytest.mark.parametrize("spare", [0, 1 << 20, 5 << 20, 1 << 30])
+def test_something_is_done_before_a_stated_budget_is_passed(settings, spare):
+    planned = cross_encoder_plan(settings)
+    stated = planned.ledger.total + spare
+    memory = EncoderLifecycle(Settings(ranking_memory=stated), planned, prove).memory
+    if spare:
+        assert planned.ledger.total < memory.ceiling_bytes <= stated
+    else:  # a share of a stack is its plan to the byte: a prediction may be off by 5 %
+        assert memory.ceiling_bytes == planned.ledger.total + planned.ledger.total // 20
+
+
+async def test_one_engine_on_each_gpu_behind_one_queue(monkeypatch, settings):
+    planned = cross_encoder_plan(settings)
+    gpus = (Gpu(0, "a GPU", 8 << 30, 8 << 30), Gpu(3, "a GPU", 8 << 30, 8 << 30))
+    planned = replace(planned, gpus=gpus, profile=replace(planned.profile, device="cuda"),
+                      gpu_ledger=Ledger(100, weights=40), ledger=Ledger(100, weights=40, activations=60))
+    asked = open_with(monkeypatch, [DummyEngine(), DummyEngine()])
+    encoder = Encoder(settings, planned, cap=True)
+    assert [call["gpu"] for call in asked] == [*gpus]
+    assert [call["gpu_ledger"] for call in asked] == 2 * [Ledger(100, weights=40)]  # each has its own card
+    assert [call["ledger"] for call in asked] == 2 * [Ledger(100, weights=20, activations=30)]
+    assert [device.name for device in encoder.scheduler.devices] == ["cuda:0/0", "cuda:3/1"]

@@ -3,11 +3,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from ullage.devices import Gpu, Machine
+from ullage.errors import SettingsError
 from ullage.plan import plan_service
-from ullage.settings import SERVICES, load
+from ullage.settings import SERVICES, Settings, load
 from ullage.stack.place import elsewhere, place
-from ullage.stack.services import flags_as_environment, specs
+from ullage.stack.services import DRAIN_S, drain_s, flags_as_environment, specs
 
 GIB = 1 << 30
 MACHINE = Machine(cores=2, total_bytes=16 * GIB, free_bytes=16 * GIB, limit="host")
@@ -106,3 +109,14 @@ def test_a_foreign_name_that_a_flag_overruled_does_not_reach_the_child():
     given = flags_as_environment(effective)
     assert given == {"APP_RETRIEVER_TOPK": "", "ULLAGE_RERANK_TOP_K": "6"}
     assert load({}, environ={"APP_RETRIEVER_TOPK": "4", **given}).settings == effective.settings
+
+
+def test_a_service_with_a_queue_is_given_the_time_that_its_requests_have():
+    assert drain_s("ranking", Settings()) == drain_s("embedding", Settings()) == 120.0
+    assert drain_s("ranking", Settings(request_timeout_s=1)) == drain_s("rag", Settings()) == DRAIN_S
+
+
+@pytest.mark.parametrize("name", ["tls_cert", "tls_key", "api_keys"])
+def test_a_door_that_the_services_have_no_key_to_is_refused_by_name(name):
+    with pytest.raises(SettingsError, match=rf"^{name} is for one service"):
+        stack({f"ULLAGE_{name.upper()}": "x"})

@@ -12,7 +12,7 @@ import pytest
 from ullage.errors import DoesNotFit, EngineFailed, ModelError, SettingsError
 from ullage.stack.supervisor import Supervisor, Timing, exit_text
 
-FAST = Timing(first_delay_s=0.05, longest_delay_s=0.2, healthy_s=60, kill_after_s=20, starting_probe_s=0.05,
+FAST = Timing(first_delay_s=0.05, longest_delay_s=0.2, healthy_s=60, kill_after_s=5, starting_probe_s=0.05,
               ready_probe_s=0.1)
 
 
@@ -145,7 +145,7 @@ async def test_a_need_that_never_gets_ready_is_named(services, tmp_path):
 
 
 async def test_one_that_will_not_stop_is_killed_in_time(services, tmp_path):
-    spec = services.spec("llm", "deaf")
+    spec = replace(services.spec("llm", "deaf"), drain_s=0.0)
     timing = Timing(kill_after_s=0.2, starting_probe_s=0.05)
     async with supervised([spec], tmp_path, timing) as stack:
         await stack.until_ready()

@@ -26,8 +26,12 @@ def read_texts(request: pb.ModelInferRequest, model: KserveModel) -> dict[str, l
     for place, tensor in enumerate(request.inputs):
         if tensor.name not in known or tensor.name in found:
             raise InvalidRequest(f"input {tensor.name!r}: this model takes {', '.join(known)}, each once")
-        if tensor.datatype != "BYTES":
-            raise InvalidRequest(f"input {tensor.name} is {tensor.datatype or 'untyped'}: it must be BYTES")
+        wanted = known[tensor.name].datatype
+        if tensor.datatype != wanted:
+            raise InvalidRequest(f"input {tensor.name} is {tensor.datatype or 'untyped'}: it must be {wanted}")
+        if wanted == "FP32":
+            found[tensor.name] = _numbers(raw[place] if raw else None, tensor, known[tensor.name].shape[0])
+            continue
         elements = _elements(raw[place], tensor.name) if raw else list(tensor.contents.bytes_contents)
         found[tensor.name] = _texts(elements, tensor, model.max_batch_size)
     missing = [name for name, tensor in known.items() if name not in found and not tensor.optional]
@@ -37,6 +41,17 @@ def read_texts(request: pb.ModelInferRequest, model: KserveModel) -> dict[str, l
         sizes = ", ".join(f"{name} {len(texts)}" for name, texts in found.items())
         raise InvalidRequest(f"inputs are of different batch sizes ({sizes}): give one of each for every row")
     return found
+
+
+def _numbers(raw: bytes | None, tensor: Any, columns: int) -> list[str]:
+    """Rows of numbers as texts, divided by blanks."""
+    values = list(tensor.contents.fp32_contents) if raw is None else np.frombuffer(
+        raw[: len(raw) // 4 * 4], "<f4").tolist()
+    shape = list(tensor.shape)
+    if len(shape) != 2 or shape[1] != columns or shape[0] * columns != len(values) or not values:
+        raise InvalidRequest(f"input {tensor.name} has shape {shape} and {len(values)} numbers: give [batch, "
+                             f"{columns}]")
+    return [" ".join(map(str, values[at : at + columns])) for at in range(0, len(values), columns)]
 
 
 def _texts(elements: Sequence[bytes], tensor: Any, most: int) -> list[str]:
@@ -50,8 +65,8 @@ def _texts(elements: Sequence[bytes], tensor: Any, most: int) -> list[str]:
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"input {tensor.name} is not UTF-8: {error.reason} at byte {error.start}") from None
     for row, text in enumerate(texts):
-        if not text.strip():
-            raise InvalidRequest(f"input {tensor.name}, row {row}, must hold more than white space")
+        if not text:
+            raise InvalidRequest(f"input {tensor.name}, row {row}, is empty: give a text")
     return texts
 
 
@@ -86,6 +101,11 @@ def write_outputs(
         if name not in outputs:
             raise InvalidRequest(f"output {name!r}: this model gives {', '.join(outputs)}")
         values = outputs[name]
+        if values.dtype == object:
+            response.outputs.add(name=name, datatype="BYTES", shape=values.shape)
+            response.raw_output_contents.append(b"".join(
+                struct.pack("<I", len(element)) + element for element in values.ravel()))
+            continue
         response.outputs.add(name=name, datatype=DATATYPES[values.dtype], shape=values.shape)
         little = values.dtype.newbyteorder("<")
         response.raw_output_contents.append(np.ascontiguousarray(values, little).tobytes())

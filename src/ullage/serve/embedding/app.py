@@ -6,9 +6,10 @@ from fastapi import FastAPI
 
 from ullage.errors import UnknownModel
 from ullage.http import ServiceInfo, build_app
+from ullage.http.documented import document_faults
 from ullage.http.door import Door
-from ullage.http.metrics import PhaseMetrics
-from ullage.http.names import Names
+from ullage.http.metrics import Inferences, PhaseMetrics
+from ullage.http.names import Names, plain
 from ullage.plan import ServicePlan
 from ullage.serve.embedding.grpc import EmbeddingModel
 from ullage.serve.embedding.routes import add_openai_routes, add_tei_routes
@@ -44,9 +45,15 @@ def create_app(settings: Settings, planned: ServicePlan) -> FastAPI:
     )
     app = build_app(info, lifecycle, max_body=int(settings.max_body), door=door)
     add_scheduler_metrics(app.state.registry, lifecycle)
+
+    def batches() -> float:
+        return float(lifecycle.encoder.scheduler.counters.batches) if lifecycle.encoder else 0.0
+
     phases = PhaseMetrics(app.state.registry)
-    service = EmbeddingService(card, names, lifecycle, app.state.health, phases, settings.request_timeout_s)
+    inferences = Inferences(app.state.registry, plain(names.listed[0]), batches)
+    service = EmbeddingService(card, names, lifecycle, app.state.health, phases, inferences, settings.request_timeout_s)
     add_openai_routes(app, service)
     add_tei_routes(app, service)
+    document_faults(app)
     app.state.kserve = EmbeddingModel(service)
     return app

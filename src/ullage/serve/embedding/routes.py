@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import FastAPI, Response
 
 from ullage.errors import InvalidRequest
-from ullage.http.dialects import TEI, openai_body, with_body
+from ullage.http.dialects import TEI, openai
 from ullage.serve.embedding.schema import (
     Embedding,
     EmbeddingRequest,
@@ -24,7 +24,7 @@ from ullage.version import __version__
 
 def add_openai_routes(app: FastAPI, service: EmbeddingService) -> None:
     """`POST /v1/embeddings`."""
-    app.state.dialects |= {"/v1/embeddings": with_body(app.state.dialect, openai_body)}
+    app.state.dialects |= {"/v1/embeddings": openai(app.state.dialect)}
 
     @app.post("/v1/embeddings", response_model=EmbeddingResponse, tags=["embedding"])
     async def embeddings(body: EmbeddingRequest, response: Response) -> EmbeddingResponse:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from ullage.http.text import FilledText
+from ullage.http.text import AnyText
 
 EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary"]
 MAX_INTEGER = 2**31 - 1
@@ -22,6 +22,22 @@ def _is_text(value: Any) -> Any:
     return value
 
 
+def _shape(value: Any) -> str:
+    return "texts" if isinstance(value, list) else "text"
+
+
+Texts = Annotated[
+    Annotated[AnyText, Tag("text")] | Annotated[list[AnyText], Tag("texts"), Field(min_length=1)],
+    Discriminator(_shape),
+    BeforeValidator(_is_text),
+]
+"""One text or several."""
+
+
+Dimensions = Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER, json_schema_extra={"minimum": 1})]
+"""Below 1 has a code of its own (`wanted_dimensions`)."""
+
+
 def _is_text_modality(value: Any) -> Any:
     if any(item not in ("text", None) for item in (value if isinstance(value, list) else [value])):
         raise ValueError("this model embeds text: leave modality out, or send 'text'")
@@ -31,16 +47,16 @@ def _is_text_modality(value: Any) -> Any:
 class EmbeddingRequest(BaseModel):
     """`model` may end in `-query` or `-passage` instead of `input_type`. `user` is accepted and has no use."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     model: Annotated[str, Field(min_length=1, max_length=128)]
-    input: Annotated[FilledText | Annotated[list[FilledText], Field(min_length=1)], BeforeValidator(_is_text)]
+    input: Texts
     input_type: Literal["query", "passage"] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     embedding_type: EmbeddingType | None = None
-    dimensions: Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)] | None = None
+    dimensions: Dimensions | None = None
     truncate: Literal["NONE", "START", "END"] | None = None
-    modality: Annotated[str | list[str] | None, BeforeValidator(_is_text_modality)] = None
+    modality: Annotated[Literal["text"] | list[Literal["text"]] | None, BeforeValidator(_is_text_modality)] = None
     user: str | None = None
 
 
@@ -65,11 +81,11 @@ class EmbeddingResponse(BaseModel):
 class TeiEmbedRequest(BaseModel):
     """`prompt_name` is `query` or `passage`: the prefix of the model's card."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    inputs: Annotated[FilledText | Annotated[list[FilledText], Field(min_length=1)], BeforeValidator(_is_text)]
+    inputs: Texts
     normalize: bool | None = True
     truncate: bool | None = False
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = None
     prompt_name: Literal["query", "passage", "document"] | None = None
-    dimensions: Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)] | None = None
+    dimensions: Dimensions | None = None

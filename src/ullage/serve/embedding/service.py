@@ -9,7 +9,7 @@ from fastapi import Response
 
 from ullage.errors import NotReady
 from ullage.http import Health
-from ullage.http.metrics import PhaseMetrics
+from ullage.http.metrics import Inferences, PhaseMetrics
 from ullage.http.names import Names
 from ullage.http.telling import tell
 from ullage.models.card import Card
@@ -28,11 +28,15 @@ class EmbeddingService:
     lifecycle: EncoderLifecycle
     health: Health
     phases: PhaseMetrics
+    inferences: Inferences
     timeout_s: float
 
     async def embed(self, texts: Sequence[str], truncate: Truncate, input_type: InputType) -> Vectors:
         """One vector for every text. Raises NotReady, DeadlineExceeded and what `embed` of vectors raises."""
-        vectors = await within(self.timeout_s, embed(self.encoder(), texts, truncate, input_type))
+        work = embed(self.encoder(), texts, truncate, input_type)
+        with self.inferences.one(len(texts)) as done:
+            vectors = await within(self.timeout_s, work)
+            done(vectors.queue_s, vectors.compute_s)
         self.phases.observe(_seconds(vectors))
         return vectors
 

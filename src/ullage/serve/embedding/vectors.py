@@ -15,7 +15,7 @@ from ullage.engines.encoder import row_of
 from ullage.errors import TooLong
 from ullage.models.tokenize import Tokens
 from ullage.schedule import Times
-from ullage.serve.encoder import Encoder
+from ullage.serve.encoder import Encoder, about_tokens
 
 Truncate = Literal["NONE", "START", "END"]
 InputType = Literal["query", "passage"]
@@ -45,6 +45,7 @@ async def embed(
     Raises TooLong, Overloaded, NotReady, OutOfMemory or EngineFailed.
     """
     begun = time.perf_counter()
+    encoder.scheduler.check_room(about_tokens(texts, encoder.profile.max_sequence))
     prefix = encoder.card.query_prefix if input_type == "query" else encoder.card.passage_prefix
     encoded = await asyncio.to_thread(encoder.tokenizer.encode, texts, prefix)
     encoded = _fit(encoded, encoder.profile.max_sequence, truncate)

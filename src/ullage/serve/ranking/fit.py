@@ -16,7 +16,8 @@ Truncate = Literal["NONE", "END", "WINDOW"]
 
 OVERLAP = 64
 """Tokens that a window repeats of the one before, a quarter of it at most: about two sentences, so that what one
-window cuts apart is whole in the next."""
+window cuts apart is whole in the next. A query may take half a row: so windows of a passage are at most three times
+its tokens, and a long query cannot make a passage cost many times its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def fit(
     """The rows of each passage, at most `limit` tokens each, template included.
 
     `alone` is the query with an empty passage. `passage_tokens` cuts every passage to so many tokens first. Raises
-    TooLong for NONE and a row over the limit, or a query that leaves a passage no room.
+    TooLong for NONE and a row over the limit, or a query that leaves a passage no room, or windows less than half.
     """
     if len(alone) >= limit:
         raise too_long(len(alone), limit, "the query alone")
@@ -48,6 +49,8 @@ def fit(
     if longest > limit and truncate == "NONE":
         raise too_long(longest, limit)
     if truncate == "WINDOW":
+        if longest > limit and len(alone) > limit // 2:
+            raise too_long(longest, limit, f"of which the query takes {len(alone)}; windows want half")
         return [windows(tokens, limit, most_windows) for tokens in encoded]
     cut = [tokens.cut_to(limit) for tokens in encoded]
     return [Fitted((tokens,), tokens.cut) for tokens in cut]

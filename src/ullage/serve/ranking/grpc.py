@@ -36,6 +36,8 @@ class RankingModel:
         other = next((row for row, query in enumerate(queries) if query != queries[0]), None)
         if other is not None:
             raise InvalidRequest(f"input query differs in row {other}: one call ranks the passages of one query")
+        if not queries[0].strip():
+            raise InvalidRequest("input query must hold more than white space")
         scores = await self._service.score(queries[0], passages, truncate)
         order = np.asarray(scores.order(), np.int32)
         cut = sum(count > 0 for count in scores.cut)

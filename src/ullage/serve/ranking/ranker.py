@@ -22,6 +22,7 @@ from ullage.models.card import Card
 from ullage.models.lexical import analyze
 from ullage.models.tokenize import Tokenizer, Tokens
 from ullage.schedule import Scheduler, Times
+from ullage.serve.encoder import about_tokens
 from ullage.serve.ranking.fit import Fitted, Truncate, fit
 from ullage.serve.ranking.fusion import (
     PassageFeatures,
@@ -74,6 +75,7 @@ class Ranker:
         """
         begun = time.perf_counter()
         fusion = self.card.kind == "fusion"
+        self._scheduler.check_room(about_tokens(passages, self.limit, beside="" if fusion else query))
         alone, *encoded = await asyncio.to_thread(self._encode, query, passages, fusion)
         fitted = fit(alone, encoded, self.limit, truncate, most_windows=most_windows, passage_tokens=passage_tokens)
         tokenize_s = time.perf_counter() - begun
@@ -109,9 +111,10 @@ class Ranker:
         self, query: str, alone: Tokens, passages: Sequence[str], fitted: Sequence[Fitted], times: Times
     ) -> Float32:
         asked, read = Times(), Times()
-        [features] = await self._scheduler.submit([row_of(alone)], partial(_query, query, alone), times=asked)
-        rows = [row_of(tokens) for each in fitted for tokens in each.rows]
-        parts = await self._scheduler.submit(rows, partial(_passage, features), times=read)
+        first, rows = row_of(alone), [row_of(tokens) for each in fitted for tokens in each.rows]
+        with self._scheduler.reserve(first.tokens + sum(row.tokens for row in rows)) as held:
+            [features] = await self._scheduler.submit([first], partial(_query, query, alone), times=asked, held=held)
+            parts = await self._scheduler.submit(rows, partial(_passage, features), times=read, held=held)
         times.queue_s, times.compute_s = asked.queue_s + read.queue_s, asked.compute_s + read.compute_s
         return await asyncio.to_thread(_combine, query, passages, [_best(p) for p in _by_passage(parts, fitted)])
 

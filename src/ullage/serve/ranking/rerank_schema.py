@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from ullage.http.text import FilledText
+from ullage.http.text import AnyText, FilledText
 
 MAX_DOCUMENTS = 10_000
 """The most that Cohere documents for one call."""
@@ -17,9 +18,38 @@ MAX_CHUNKS = 1000
 class Document(BaseModel):
     """Its `text` is ranked; other fields are given back with `return_documents`."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True)
 
-    text: FilledText
+    text: AnyText
+
+    @model_validator(mode="after")
+    def _can_be_given_back(self) -> Self:
+        """A lone surrogate is no Unicode, and no answer could hold it."""
+        if self.model_extra:
+            try:
+                json.dumps(self.model_extra, ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                raise ValueError("a field of this document is not Unicode text") from None
+        return self
+
+
+def _shape(document: Any) -> str:
+    return "text" if isinstance(document, str) else "object"
+
+
+EitherDocument = Annotated[
+    Annotated[AnyText, Tag("text")] | Annotated[Document, Tag("object")], Discriminator(_shape)
+]
+
+
+def _is_false(value: bool) -> bool:
+    if value:
+        raise ValueError("a ranking has no embeddings to give: leave it out, or send false")
+    return value
+
+
+No = Annotated[bool, AfterValidator(_is_false), Field(json_schema_extra={"const": False})]
+"""`Literal[False]` would take 0."""
 
 
 class RerankRequest(BaseModel):
@@ -29,19 +59,19 @@ class RerankRequest(BaseModel):
     `max_tokens_per_doc` (v2) cuts them shorter; Jina's `truncation: false` refuses them.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     model: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     query: FilledText
-    documents: Annotated[list[FilledText | Document], Field(min_length=1, max_length=MAX_DOCUMENTS)]
+    documents: Annotated[list[EitherDocument], Field(min_length=1, max_length=MAX_DOCUMENTS)]
     top_n: Annotated[int, Field(ge=1)] | None = None
     return_documents: bool | None = None
     rank_fields: list[Literal["text"]] | None = None
     max_chunks_per_doc: Annotated[int, Field(ge=1, le=MAX_CHUNKS)] | None = None
     max_tokens_per_doc: Annotated[int, Field(ge=1)] | None = None
     truncation: bool | None = None
-    priority: Literal[0] | None = Field(None, description="0 only: all requests are served alike")
-    return_embeddings: Literal[False] | None = None
+    priority: Annotated[int, Field(ge=0, le=0)] | None = Field(None, description="0 only: all are served alike")
+    return_embeddings: No | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -78,10 +108,10 @@ class RerankResponse(BaseModel):
 class TeiRequest(BaseModel):
     """`raw_scores` asks for logits instead of 0..1."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     query: FilledText
-    texts: Annotated[list[FilledText], Field(min_length=1, max_length=MAX_DOCUMENTS)]
+    texts: Annotated[list[AnyText], Field(min_length=1, max_length=MAX_DOCUMENTS)]
     raw_scores: bool = False
     return_text: bool = False
     truncate: bool | None = False

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Header, Request, Response
+from pydantic.json_schema import SkipJsonSchema
 
-from ullage.http.dialects import COHERE, TEI, Dialect, Said, cohere_body, tei_body
+from ullage.http.dialects import COHERE, EITHER, EITHER_TEI, TEI
 from ullage.serve.ranking.ranker import Scores
 from ullage.serve.ranking.rerank_schema import (
+    MAX_DOCUMENTS,
     EitherRequest,
     RerankRequest,
     RerankResponse,
@@ -22,17 +25,11 @@ from ullage.serve.ranking.schema import HostedRequest, Ranking, RankingRequest, 
 from ullage.serve.ranking.service import RankingService, relevance
 from ullage.version import __version__
 
-Long = Annotated[Literal["window"] | None, Header(alias="X-Ullage-Long", description=(
+Long = Annotated[Literal["window"] | SkipJsonSchema[None], Header(alias="X-Ullage-Long", description=(
     "`window`: a passage over the limit is read in overlapping windows, and its best counts"))]
 COHERE_PATHS = ("/v1/rerank", "/v2/rerank")
-
-
-def _either_body(said: Said) -> dict[str, object]:
-    """`/rerank` is TEI's and Jina's path: a body that the clients of both can read."""
-    return {**tei_body(said), **cohere_body(said)}
-
-
-EITHER = Dialect(_either_body, COHERE.statuses)
+DOCUMENTS_A_UNIT = 100
+"""What Cohere counts as one unit of search."""
 
 
 def add_nim_routes(app: FastAPI, service: RankingService) -> None:
@@ -59,7 +56,7 @@ def add_nim_routes(app: FastAPI, service: RankingService) -> None:
 
 async def _nim_scores(service: RankingService, body: RankingRequest, long: str | None) -> Scores:
     passages = [passage.text for passage in body.passages]
-    return await service.score(body.query.text, passages, "WINDOW" if long else body.truncate)
+    return await service.score(body.query.text, passages, "WINDOW" if long else body.truncate or "NONE")
 
 
 def _rankings(scores: Scores, top: int | None = None) -> RankingResponse:
@@ -70,7 +67,8 @@ def _rankings(scores: Scores, top: int | None = None) -> RankingResponse:
 
 
 def add_rerank_routes(app: FastAPI, service: RankingService) -> None:
-    """Cohere's and Jina's paths, and `/rerank`, which is TEI's too: the body's fields tell them apart."""
+    """Cohere's and Jina's paths, and `/rerank`, which is TEI's too: the body's fields tell them apart. A body at fault
+    is answered with Jina's code."""
     app.state.dialects |= dict.fromkeys(COHERE_PATHS, COHERE) | {"/rerank": EITHER}
 
     async def rerank(body: RerankRequest, request: Request, response: Response, long: Long = None) -> RerankResponse:
@@ -85,6 +83,7 @@ def add_rerank_routes(app: FastAPI, service: RankingService) -> None:
         body: EitherRequest, request: Request, response: Response, long: Long = None
     ) -> RerankResponse | list[TeiRank]:
         if isinstance(body, TeiRequest):
+            request.state.dialect = EITHER_TEI
             return await _tei(service, body, response, long)
         return await _cohere(service, body, request, response, long)
 
@@ -108,7 +107,7 @@ async def _cohere(
         usage=RerankUsage(prompt_tokens=scores.prompt_tokens, total_tokens=scores.prompt_tokens),
         meta={
             "api_version": {"version": version, "is_experimental": False},
-            "billed_units": {"search_units": 1},
+            "billed_units": {"search_units": math.ceil(len(body.documents) / DOCUMENTS_A_UNIT)},
             "tokens": {"input_tokens": scores.prompt_tokens},
             "ullage": {"revision": service.card.revision},
         },
@@ -148,7 +147,7 @@ def add_tei_routes(app: FastAPI, service: RankingService) -> None:
             "max_input_length": encoder.profile.max_sequence,
             "max_batch_tokens": encoder.profile.max_tokens,
             "max_batch_requests": None,
-            "max_client_batch_size": 10_000,
+            "max_client_batch_size": MAX_DOCUMENTS,
             "auto_truncate": False,
             "version": __version__,
         }

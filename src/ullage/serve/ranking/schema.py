@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ullage.http.text import FilledText
+from ullage.http.text import AnyText, FilledText
 
 MAX_PASSAGES = 512
 MAX_CHARACTERS = 14_598_366
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Query(_Body):
@@ -21,14 +21,14 @@ class Query(_Body):
 
 
 class Passage(_Body):
-    text: Annotated[FilledText, Field(max_length=MAX_CHARACTERS)]
+    text: Annotated[AnyText, Field(max_length=MAX_CHARACTERS)]
 
 
 class RankingRequest(_Body):
     model: Annotated[str, Field(min_length=1, max_length=128)]
     query: Query
     passages: Annotated[list[Passage], Field(min_length=1, max_length=MAX_PASSAGES)]
-    truncate: Literal["NONE", "END"] = "NONE"
+    truncate: Literal["NONE", "END"] | None = "NONE"
 
 
 class HostedRequest(RankingRequest):

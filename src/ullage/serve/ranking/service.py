@@ -11,7 +11,7 @@ from fastapi import Response
 
 from ullage.errors import NotReady, UllageError
 from ullage.http import Health
-from ullage.http.metrics import PhaseMetrics
+from ullage.http.metrics import Inferences, PhaseMetrics
 from ullage.http.names import Names
 from ullage.http.telling import tell
 from ullage.models.card import Card
@@ -29,6 +29,7 @@ class RankingService:
     lifecycle: EncoderLifecycle
     health: Health
     phases: PhaseMetrics
+    inferences: Inferences
     timeout_s: float
 
     async def score(
@@ -39,7 +40,9 @@ class RankingService:
         work = ranker_of(self.encoder()).score(
             query, passages, truncate, most_windows=most_windows, passage_tokens=passage_tokens
         )
-        scores = await within(self.timeout_s, work)
+        with self.inferences.one(len(passages)) as done:
+            scores = await within(self.timeout_s, work)
+            done(scores.queue_s, scores.compute_s)
         self.phases.observe(_seconds(scores))
         return scores
 

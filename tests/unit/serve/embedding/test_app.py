@@ -48,7 +48,7 @@ async def test_base64_holds_the_same_floats(app, serve):
     [
         ({"input": ""}, 422, "input"),
         ({"input": []}, 422, "at least 1 item"),
-        ({"input": ["x", " "]}, 422, "must hold more than white space"),
+        ({"input": ["x", ""]}, 422, "should have at least 1 character"),
         ({"input": [[1, 2]]}, 422, "input"),
         ({"dimensions": 128}, 422, "gives 384 and no other"),
         ({"dimensions": 0}, 400, "dimensions=0: give 1 or more"),
