@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -16,7 +16,8 @@ from ullage.cli.invocation import invocation
 from ullage.cli.output import JSON_HELP, err, out, print_json
 from ullage.cli.remote import Remote
 from ullage.cli.task import FileProgress, TaskProgress, merged, task_progress
-from ullage.errors import OUTCOMES, DocumentRefused, InvalidRequest, NotFound
+from ullage.cli.task import ingest_server as ingest_server
+from ullage.errors import OUTCOMES, DocumentRefused, InvalidRequest, NotFound, Overloaded
 from ullage.settings import Settings
 
 POLL_S = 0.2
@@ -45,10 +46,6 @@ def ingest(
                 out().print(line, markup=False)
     if any(file.failed for file in done.files):
         raise typer.Exit(OUTCOMES[DocumentRefused].exit_code)
-
-
-def ingest_server(settings: Settings) -> Remote:
-    return Remote("ingest", settings.url("ingest"), timeout_s=settings.request_timeout_s)
 
 
 def expand(paths: Sequence[Path]) -> list[Path]:
@@ -98,9 +95,19 @@ def ingest_files(
     method = "PATCH" if update else "POST"
     data = {"collection_name": settings.collection, "blocking": False}
     return merged([
-        _follow(server, server.upload(method, "/v1/documents", batch, data)["task_id"], hear)
+        _follow(server, _send(server, method, batch, data), hear)
         for batch in batches(files, int(settings.max_upload))
     ])
+
+
+def _send(server: Remote, method: str, batch: Sequence[Path], data: dict[str, Any]) -> str:
+    """The task's id. Waits while the ingestor has as much to do as it may."""
+    while True:
+        try:
+            return str(server.upload(method, "/v1/documents", batch, data)["task_id"])
+        except Overloaded as full:
+            err().print(full.message, markup=False)
+            time.sleep(full.retry_after_s)
 
 
 def _follow(server: Remote, task: str, hear: Hear) -> TaskProgress:

@@ -1,78 +1,22 @@
-"""The bodies of the ingestor API (RAG Blueprint 2.6): what a request may say and how answers look.
-
-Unknown fields of requests are ignored, as clients of several versions send more than this one reads.
-"""
+"""The bodies of the ingestor API (RAG Blueprint 2.6): how answers look."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field, field_validator
-
-from ullage.store import CollectionRecord, DocumentRecord, FileRecord, TaskRecord
+from ullage.store import CollectionRecord, DocumentRecord, FileRecord, Summary, TaskRecord
+from ullage.store.metadata import shown
 
 STARTED = "Ingestion started in background"
 COMPLETED = "Document upload job successfully completed."
 ALL_FAILED = "Document upload job failed. All files failed to validate. Check logs for details."
-
-
-class SplitOptions(BaseModel):
-    chunk_size: Annotated[int, Field(ge=16, le=8192)] | None = None
-    chunk_overlap: Annotated[int, Field(ge=0, le=4096)] | None = None
-
-
-class CustomMetadata(BaseModel):
-    filename: str
-    metadata: dict[str, Any] = Field(default_factory=dict)
-
-
-class CatalogMetadata(BaseModel):
-    filename: str
-    description: str = ""
-    tags: list[str] = Field(default_factory=list)
-
-
-class UploadData(BaseModel):
-    """The `data` part of an upload. What this server does not do yet is refused, not ignored."""
-
-    collection_name: Annotated[str, Field(min_length=1, max_length=255)] | None = None
-    blocking: bool = False
-    split_options: SplitOptions = Field(default_factory=SplitOptions)
-    custom_metadata: list[CustomMetadata] = Field(default_factory=list)
-    documents_catalog_metadata: list[CatalogMetadata] = Field(default_factory=list)
-    generate_summary: bool = False
-
-    @field_validator("generate_summary")
-    @classmethod
-    def _no_summaries(cls, value: bool) -> bool:
-        if value:
-            raise ValueError("summaries are not available in this version: send generate_summary=false")
-        return value
-
-
-class CollectionRequest(BaseModel):
-    collection_name: Annotated[str, Field(min_length=1, max_length=255)]
-    metadata_schema: list[dict[str, Any]] = Field(default_factory=list)
-    description: str = ""
-    tags: list[str] = Field(default_factory=list)
-    owner: str = ""
-    created_by: str = ""
-    business_domain: str = ""
-    status: str = "Active"
-
-    @field_validator("metadata_schema")
-    @classmethod
-    def _no_schema(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if value:
-            raise ValueError("metadata schemas are not available in this version: send an empty list")
-        return value
-
-    def info(self, now: str) -> dict[str, Any]:
-        said = self.model_dump(exclude={"collection_name", "metadata_schema"})
-        return {**said, "date_created": now}
+CANCELLED = "Document upload job was cancelled."
+IN_PROGRESS = "Ingestion is in progress"
+NOTHING: dict[str, Any] = {"metadata": {}, "document_info": {}}
 
 
 def timestamp(seconds: float | None = None) -> str:
@@ -92,7 +36,7 @@ def document_answer(record: DocumentRecord) -> dict[str, Any]:
             "document_type": PurePosixPath(record.name).suffix.lower().removeprefix("."),
             "file_size": info.get("bytes", 0),
             "date_created": timestamp(record.created_s),
-            "doc_type_counts": {"text": record.chunks},
+            "doc_type_counts": type_counts(record),
             "total_elements": record.chunks,
             "raw_text_elements_size": info.get("characters", 0),
             "number_of_pages": info.get("pages", 1),
@@ -103,18 +47,31 @@ def document_answer(record: DocumentRecord) -> dict[str, Any]:
     }
 
 
-def collection_answer(record: CollectionRecord, documents: Sequence[DocumentRecord]) -> dict[str, Any]:
+def type_counts(record: DocumentRecord) -> dict[str, int]:
+    """Elements of each kind in a document: tables, charts and pictures as they were read, and pieces of text."""
+    blocks = record.info.get("blocks", {})
+    found = {kind: int(blocks[kind]) for kind in ("table", "chart", "image") if blocks.get(kind)}
+    return {"text": max(0, record.chunks - sum(found.values())), **found}
+
+
+def collection_answer(record: CollectionRecord, documents: Sequence[DocumentRecord], failed: str) -> dict[str, Any]:
+    """`failed` is why the last ingestion into it failed, if it did."""
+    counts: Counter[str] = Counter()
+    for document in documents:
+        counts.update(type_counts(document))
     newest = max((document.created_s for document in documents), default=None)
     info = {
         **record.info,
         "number_of_files": len(documents),
         "last_indexed": "" if newest is None else timestamp(newest),
-        "last_updated": record.info.get("date_created", "") if newest is None else timestamp(newest),
-        "ingestion_status": "Success" if documents else "",
-        "has_tables": any(document.info.get("blocks", {}).get("table") for document in documents),
-        "has_charts": False,
-        "has_images": False,
-        "doc_type_counts": {"text": record.chunks},
+        "last_updated": max(record.info.get("last_updated", record.info.get("date_created", "")),
+                            "" if newest is None else timestamp(newest)),
+        "ingestion_status": "Success" if documents else "Failed" if failed else "",
+        "last_ingestion_error": failed,
+        "has_tables": counts["table"] > 0,
+        "has_charts": counts["chart"] > 0,
+        "has_images": counts["image"] > 0,
+        "doc_type_counts": dict(counts),
         "total_elements": record.chunks,
         "raw_text_elements_size": sum(int(document.info.get("characters", 0)) for document in documents),
         "embedding_model": record.embedder,
@@ -123,44 +80,75 @@ def collection_answer(record: CollectionRecord, documents: Sequence[DocumentReco
     return {
         "collection_name": record.name,
         "num_entities": record.chunks,
-        "metadata_schema": [],
+        "metadata_schema": shown(record.schema),
         "collection_info": info,
     }
 
 
 def result_answer(task: TaskRecord, documents: Sequence[DocumentRecord]) -> dict[str, Any]:
     """The outcome of an upload so far. Files count as completed and as failed once each."""
-    names = {file.name for file in task.files if file.state == "FINISHED"}
+    names = sorted({file.name for file in task.files if file.state == "FINISHED"})
     failed = [file for file in task.files if file.state in ("FAILED", "CANCELLED")]
     known = {record.name: document_answer(record) for record in documents}
-    gone: dict[str, Any] = {"metadata": {}, "document_info": {}}
-    completed = [known.get(name, {"document_name": name, **gone}) for name in sorted(names)]
-    validation_errors = task.options.get("validation_errors", [])
     return {
-        "message": ALL_FAILED if task.state in ("FAILED", "CANCELLED") else COMPLETED,
+        "message": {"FAILED": ALL_FAILED, "CANCELLED": CANCELLED, "FINISHED": COMPLETED}.get(task.state, IN_PROGRESS),
         "total_documents": len(task.files),
-        "documents_completed": len(completed),
-        "batches_completed": 1 if completed else 0,
-        "documents": completed,
+        "documents_completed": len(names),
+        "batches_completed": 1 if names else 0,
+        "documents": [known.get(name, {"document_name": name, **NOTHING}) for name in names],
         "failed_documents": [{"document_name": file.name, "error_message": file.error} for file in failed],
-        "validation_errors": validation_errors,
+        "validation_errors": task.options.get("validation_errors", []),
     }
 
 
 def status_answer(task: TaskRecord, documents: Sequence[DocumentRecord]) -> dict[str, Any]:
-    """`document_wise_status` maps each file to its state with pages and chunks done."""
-    state = {"RUNNING": "PENDING", "CANCELLED": "FAILED"}.get(task.state, task.state)
-    result = result_answer(task, documents)
-    if state == "PENDING":
-        result["message"] = "Ingestion is in progress"
+    """`document_wise_status` maps each file to its state with pages and chunks done.
+
+    The contract knows no state for a task that runs, nor for one that was cancelled: they are PENDING and FAILED.
+    """
     return {
-        "state": state,
-        "result": result,
+        "state": {"RUNNING": "PENDING", "CANCELLED": "FAILED"}.get(task.state, task.state),
+        "result": result_answer(task, documents),
         "nv_ingest_status": {
-            "extraction_completed": sum(file.pages_total > 0 for file in task.files),
+            "extraction_completed": sum(file.pages_total > 0 and file.pages_done >= file.pages_total
+                                        for file in task.files),
             "document_wise_status": {file.name: file_status(file) for file in task.files},
         },
     }
+
+
+def task_answer(task: TaskRecord, counts: dict[str, int]) -> dict[str, Any]:
+    """One line of the list of tasks."""
+    return {
+        "task_id": task.id,
+        "collection_name": task.collection,
+        "state": task.state,
+        "date_created": timestamp(task.created_s),
+        "last_updated": timestamp(task.updated_s),
+        "files": {state.lower(): number for state, number in sorted(counts.items())},
+    }
+
+
+def summary_answer(collection: str, document: str, found: Summary | None) -> tuple[dict[str, Any], int]:
+    """The body and the HTTP status that goes with it."""
+    body: dict[str, Any] = {"file_name": document, "collection_name": collection, "summary": None, "error": None,
+                            "started_at": None, "updated_at": None, "completed_at": None, "progress": None}
+    if found is None:
+        said = (f"Summary for {document} not found in collection {collection}: upload the document with "
+                "generate_summary=true")
+        return {**body, "message": said, "status": "NOT_FOUND", "error": said}, 404
+    for name, seconds in (("started_at", found.started_s), ("updated_at", found.updated_s),
+                          ("completed_at", found.completed_s)):
+        body[name] = None if seconds is None else timestamp(seconds)
+    body |= {"status": found.state, "summary": found.text or None, "error": found.error or None}
+    if found.state == "SUCCESS":
+        note = f" ({found.message})" if found.message else ""
+        return {**body, "message": f"Summary retrieved successfully.{note}"}, 200
+    if found.state == "FAILED":
+        return {**body, "message": f"Summary generation failed: {found.error}"}, 500
+    doing = found.message or "waiting for its turn"
+    progress = {"current": found.done, "total": found.total, "message": doing}
+    return {**body, "message": f"Summary generation is in progress: {doing}", "progress": progress}, 202
 
 
 def file_status(file: FileRecord) -> dict[str, Any]:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
-Kind = Literal["heading", "paragraph", "table", "list"]
+Kind = Literal["heading", "paragraph", "table", "list", "image", "chart"]
+"""`image` is text that was seen in a picture, `chart` a chart's title, axes, labels and values."""
+
+KINDS: tuple[str, ...] = get_args(Kind)
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in points from the page's upper left corner."""
 
 _SPACES = re.compile(r"[^\S\n]+")
 _NOT_TEXT = {"Cc", "Cs", "Co", "Cn"}
@@ -29,14 +35,36 @@ class Block:
     path: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
     caption: str = ""
+    box: Box | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What only a vision service can read: its PNG bytes, and before which of the page's blocks it stands.
+
+    `whole`: it shows the whole page, which has no text layer or a broken one.
+    """
+
+    png: bytes
+    place: int = 0
+    path: tuple[str, ...] = ()
+    box: Box | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`number` counts from 1; a format without pages is one page."""
+    """`number` counts from 1; a format without pages is one page. A long page may come in several parts.
+
+    `width` and `height` are in points, 0 where a format has no sheets. `thumbnail` is a small JPEG, or nothing.
+    """
 
     number: int
     blocks: tuple[Block, ...]
+    width: float = 0.0
+    height: float = 0.0
+    pictures: tuple[Picture, ...] = ()
+    thumbnail: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +82,13 @@ class Headings:
     def __init__(self) -> None:
         self._open: list[tuple[int, str]] = []
 
+    @classmethod
+    def under(cls, path: Sequence[str]) -> Headings:
+        """Where the headings of `path` are open, one a level."""
+        headings = cls()
+        headings._open = list(enumerate(path, start=1))
+        return headings
+
     @property
     def path(self) -> tuple[str, ...]:
         return tuple(text for _, text in self._open)
@@ -65,10 +100,39 @@ class Headings:
         return Block("heading", text, level=level, path=self.path)
 
 
+def page_of(
+    number: int, items: Iterable[Block | Picture], width: float = 0.0, height: float = 0.0
+) -> Page:
+    """A page of blocks in order, with each picture at the place where it came."""
+    blocks: list[Block] = []
+    pictures: list[Picture] = []
+    for item in items:
+        if isinstance(item, Picture):
+            pictures.append(replace(item, place=len(blocks)))
+        else:
+            blocks.append(item)
+    return Page(number, tuple(blocks), width, height, tuple(pictures))
+
+
+def around(boxes: Iterable[Box | None]) -> Box | None:
+    """The smallest box that holds all of them; None when one has no place."""
+    left, top, right, bottom = [], [], [], []
+    for box in boxes:
+        if box is None:
+            return None
+        left.append(box[0])
+        top.append(box[1])
+        right.append(box[2])
+        bottom.append(box[3])
+    return (min(left), min(top), max(right), max(bottom)) if left else None
+
+
 def clean(text: str) -> str:
     """Text that may be stored: NFC, no control characters or lone surrogates, runs of blanks as one."""
-    kept = "".join(" " if c == "\t" else c for c in text if _shows(c))
-    lines = (_SPACES.sub(" ", line).strip() for line in unicodedata.normalize("NFC", kept).split("\n"))
+    # Few letters are different, many are the same: each is looked at once.
+    hidden: dict[int, str | None] = {ord(letter): None for letter in set(text) if not _shows(letter)}
+    kept = unicodedata.normalize("NFC", text.translate(hidden | {ord("\t"): " "}))
+    lines = (_SPACES.sub(" ", line).strip() for line in kept.split("\n"))
     return "\n".join(lines).strip("\n")
 
 
@@ -80,7 +144,9 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
-def table_block(rows: Sequence[Sequence[str]], path: tuple[str, ...], caption: str = "") -> Block | None:
+def table_block(
+    rows: Sequence[Sequence[str]], path: tuple[str, ...], caption: str = "", box: Box | None = None
+) -> Block | None:
     """A table from its cells, header first; None when it holds no row.
 
     Each row becomes a sentence that can be found, read and quoted alone: `name — column: value; column: value`.
@@ -91,7 +157,9 @@ def table_block(rows: Sequence[Sequence[str]], path: tuple[str, ...], caption: s
         return None
     header, body = cells[0], cells[1:]
     items = tuple(sentence for row in body if (sentence := row_sentence(header, row)))
-    return Block("table", _markdown(cells), path=path, items=items, caption=one_line(caption)) if items else None
+    if not items:
+        return None
+    return Block("table", _markdown(cells), path=path, items=items, caption=one_line(caption), box=box)
 
 
 def row_sentence(header: Sequence[str], row: Sequence[str]) -> str:

@@ -1,13 +1,12 @@
-"""The ingestor's routes. Each answers at `/x` and at `/v1/x`."""
+"""The routes of documents and tasks. Each answers at `/x` and at `/v1/x`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, File, Form, Query, UploadFile
+from fastapi import APIRouter, Body, File, Form, Query, Request, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
@@ -15,18 +14,19 @@ from ullage.errors import NotFound, UllageError
 from ullage.ingest.answers import (
     STARTED,
     UNKNOWN_TASK,
-    CollectionRequest,
-    UploadData,
-    collection_answer,
     document_answer,
     result_answer,
     status_answer,
-    timestamp,
+    summary_answer,
+    task_answer,
 )
+from ullage.ingest.requests import UploadData
+from ullage.ingest.retry import retry
 from ullage.ingest.service import IngestService
-from ullage.store import CollectionRecord, DocumentRecord
+from ullage.store import DocumentRecord, TaskRecord
 
 Names = Annotated[list[str], Body()]
+LONGEST_WAIT_S = 3600
 
 
 def document_routes(service: IngestService) -> APIRouter:
@@ -34,19 +34,21 @@ def document_routes(service: IngestService) -> APIRouter:
 
     @router.post("/documents")
     async def upload(
-        documents: Annotated[list[UploadFile], File()], data: Annotated[str, Form()] = "{}"
+        request: Request, documents: Annotated[list[UploadFile], File()], data: Annotated[str, Form()] = "{}"
     ) -> JSONResponse:
-        return await _take(service, documents, data, update=False)
+        return await _take(service, request, documents, data, update=False)
 
     @router.patch("/documents")
     async def update(
-        documents: Annotated[list[UploadFile], File()], data: Annotated[str, Form()] = "{}"
+        request: Request, documents: Annotated[list[UploadFile], File()], data: Annotated[str, Form()] = "{}"
     ) -> JSONResponse:
-        return await _take(service, documents, data, update=True)
+        return await _take(service, request, documents, data, update=True)
 
     @router.get("/documents")
     async def listed(
-        collection_name: str | None = None, max_results: Annotated[int, Query(ge=1, le=1_000_000)] = 1000
+        collection_name: str | None = None,
+        force_get_metadata: bool = False,  # noqa: ARG001  (metadata are always there)
+        max_results: Annotated[int, Query(ge=1, le=1_000_000)] = 1000,
     ) -> dict[str, Any]:
         collection = collection_name or service.settings.collection
         try:
@@ -60,21 +62,67 @@ def document_routes(service: IngestService) -> APIRouter:
         collection = collection_name or service.settings.collection
         return await _delete(service, collection, document_names or [])
 
-    @router.get("/status")
-    async def status(task_id: str) -> dict[str, Any]:
-        try:
-            task = await asyncio.to_thread(service.ready_ledger().task, task_id)
-        except NotFound:
-            return UNKNOWN_TASK
-        return status_answer(task, await _documents_or_none(service, task.collection))
+    @router.get("/summary")
+    async def summary(
+        file_name: str,
+        collection_name: str | None = None,
+        blocking: bool = False,
+        timeout: float = 300,  # noqa: ASYNC109  (the contract's name)
+    ) -> JSONResponse:
+        collection = collection_name or service.settings.collection
+        if timeout <= 0:
+            return JSONResponse({"message": f"timeout={timeout:g} must be more than 0 seconds"}, 400)
+        wait_s = min(timeout, LONGEST_WAIT_S) if blocking else 0.0
+        found = await service.opened().summariser.find(collection, file_name, wait_s=wait_s)
+        body, status = summary_answer(collection, file_name, found)
+        if blocking and status == 202:
+            body, status = {**body, "message": f"Timed out after {wait_s:g} s: {body['message']}"}, 408
+        return JSONResponse(body, status)
 
     return router
 
 
-async def _take(service: IngestService, documents: list[UploadFile], data: str, *, update: bool) -> JSONResponse:
+def task_routes(service: IngestService) -> APIRouter:
+    router = APIRouter(tags=["tasks"])
+
+    @router.get("/status")
+    async def status(task_id: str) -> dict[str, Any]:
+        try:
+            task = await asyncio.to_thread(service.opened().ledger.task, task_id)
+        except NotFound:
+            return UNKNOWN_TASK
+        return status_answer(task, await _documents_of(service, task))
+
+    @router.get("/tasks")
+    async def tasks(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> dict[str, Any]:
+        """The newest first. Not in the replaced stack."""
+        found = await asyncio.to_thread(service.opened().ledger.tasks, limit)
+        return {"message": "Tasks listed successfully.", "tasks": [task_answer(*one) for one in found]}
+
+    @router.post("/tasks/{task_id}/cancel")
+    async def cancel(task_id: str, document_name: str | None = None) -> dict[str, Any]:
+        """All files of the task that are not finished, or one. Not in the replaced stack."""
+        files = await service.opened().worker.cancel(task_id, document_name)
+        return {"message": f"{len(files)} files cancelled.", "task_id": task_id,
+                "cancelled": [file.name for file in files]}
+
+    @router.post("/tasks/{task_id}/retry")
+    async def again(task_id: str, document_name: str | None = None) -> dict[str, Any]:
+        """All files of the task that failed or were cancelled, or one. Not in the replaced stack."""
+        done = await retry(service.opened(), task_id, document_name)
+        refused = [{"document_name": name, "error_message": why} for name, why in done.refused]
+        return {"message": f"{len(done.names)} files are ingested again.", "task_id": task_id,
+                "retried": list(done.names), "failed_documents": refused}
+
+    return router
+
+
+async def _take(
+    service: IngestService, request: Request, documents: list[UploadFile], data: str, *, update: bool
+) -> JSONResponse:
     try:
         said = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return JSONResponse({"detail": "Invalid JSON format"}, 400)
     try:
         wish = UploadData.model_validate(said)
@@ -90,33 +138,42 @@ async def _take(service: IngestService, documents: list[UploadFile], data: str, 
             },
             500,
         )
-    task = await service.uploads().take(documents, wish, collection, update=update)
-    service.worker().wake()
+    opened = service.opened()
+    task = await opened.uploads.take(documents, wish, collection, update=update)
+    opened.worker.wake()
+    # The bytes are on the disk: who only waits for the end does not keep others from uploading.
+    request.state.upload_read()
     if not wish.blocking:
         return JSONResponse({"message": STARTED, "task_id": task.id})
-    done = await service.worker().wait(task.id)
-    return JSONResponse(result_answer(done, await _documents_or_none(service, collection)))
+    done = await opened.worker.wait(task.id)
+    return JSONResponse({**result_answer(done, await _documents_of(service, done)), "task_id": task.id})
 
 
-async def _documents_or_none(service: IngestService, collection: str) -> list[DocumentRecord]:
-    """None of a collection that is gone meanwhile."""
+async def _documents_of(service: IngestService, task: TaskRecord) -> list[DocumentRecord]:
+    """What a task that is over brought in, as far as it is still there."""
+    if task.state in ("PENDING", "RUNNING"):
+        return []
+    names = [file.name for file in task.files if file.state == "FINISHED"]
     try:
-        return await asyncio.to_thread(service.ready_store().documents, collection)
-    except NotFound:
+        return await asyncio.to_thread(service.ready_store().documents, task.collection, names)
+    except UllageError:
         return []
 
 
 async def _delete(service: IngestService, collection: str, names: list[str]) -> dict[str, Any]:
-    store = service.ready_store()
-    known = {record.name: record for record in await asyncio.to_thread(store.documents, collection)}
-    missing = [name for name in names if name not in known]
-    gone = [name for name in dict.fromkeys(names) if name in known]
-    for name in gone:
+    store, summariser = service.ready_store(), service.opened().summariser
+    wanted = list(dict.fromkeys(names))
+    known = {record.name: record for record in await asyncio.to_thread(store.documents, collection, wanted)}
+    missing = [name for name in wanted if name not in known]
+    for name in known:
         await asyncio.to_thread(store.delete_document, collection, name)
+        await summariser.forget(collection, name)
+    if known:
+        await service.forget_pages()
     message = "Files deleted successfully"
     if missing:
         message = f"The following document(s) do not exist in the vectorstore: {', '.join(missing)}"
-    return _listing(message, [known[name] for name in gone], len(gone))
+    return _listing(message, [known[name] for name in wanted if name in known], len(known))
 
 
 def _listing(message: str, records: list[DocumentRecord], total: int) -> dict[str, Any]:
@@ -124,110 +181,4 @@ def _listing(message: str, records: list[DocumentRecord], total: int) -> dict[st
         "message": message,
         "total_documents": total,
         "documents": [document_answer(record) for record in records],
-    }
-
-
-def collection_routes(service: IngestService) -> APIRouter:
-    router = APIRouter(tags=["collections"])
-
-    @router.post("/collection")
-    async def create(request: CollectionRequest) -> dict[str, Any]:
-        name = request.collection_name
-        made = await service.create_collection(name, request.info(timestamp()))
-        message = f"Collection {name} created successfully." if made else f"Collection {name} already exists."
-        return {"message": message, "collection_name": name}
-
-    @router.post("/collections", deprecated=True)
-    async def create_several(collection_names: Names | None = None) -> dict[str, Any]:
-        info = {"status": "Active", "date_created": timestamp()}
-        outcome = await _each(collection_names or [], lambda name: service.create_collection(name, info))
-        return {"message": "Collection creation process completed.", **outcome}
-
-    @router.get("/collections")
-    async def listed() -> dict[str, Any]:
-        records = await asyncio.to_thread(service.ready_store().collections)
-        shown = [await _shown(service, record) for record in records]
-        return {
-            "message": "Collections listed successfully.",
-            "total_collections": len(shown),
-            "collections": shown,
-        }
-
-    @router.delete("/collections")
-    async def delete(collection_names: Names | None = None) -> dict[str, Any]:
-        outcome = await _each(collection_names or [], service.drop_collection)
-        return {"message": "Collection deletion process completed.", **outcome}
-
-    return router
-
-
-async def _shown(service: IngestService, record: CollectionRecord) -> dict[str, Any]:
-    return collection_answer(record, await _documents_or_none(service, record.name))
-
-
-async def _each(names: list[str], act: Any) -> dict[str, Any]:
-    """Do it for each name; one that cannot be done is said and does not stop the rest."""
-    successful: list[str] = []
-    failed: list[dict[str, str]] = []
-    for name in names:
-        try:
-            await act(name)
-        except UllageError as error:
-            failed.append({"collection_name": name, "error_message": error.message})
-        else:
-            successful.append(name)
-    return {
-        "successful": successful,
-        "failed": failed,
-        "total_success": len(successful),
-        "total_failed": len(failed),
-    }
-
-
-def health_routes(service: IngestService) -> APIRouter:
-    router = APIRouter(tags=["health"])
-
-    @router.get("/health")
-    async def health(check_dependencies: bool = False) -> dict[str, Any]:
-        """Always 200: whether this service is ready is said by `/v1/health/ready`."""
-        body: dict[str, Any] = {"message": "Service is up."}
-        body |= {part: [] for part in ("databases", "object_storage", "nim", "processing", "task_management")}
-        if check_dependencies:
-            body["databases"] = [await _database_health(service)]
-            body["nim"] = [await _embedding_health(service)]
-        return body
-
-    return router
-
-
-async def _database_health(service: IngestService) -> dict[str, Any]:
-    begun = time.perf_counter()
-    error, collections = None, 0
-    try:
-        collections = await asyncio.to_thread(service.ready_store().ping)
-    except UllageError as refusal:
-        error = refusal.message
-    return {
-        "service": "Milvus",
-        "url": service.settings.url("vectors"),
-        "status": "unhealthy" if error else "healthy",
-        "latency_ms": round((time.perf_counter() - begun) * 1e3, 2),
-        "error": error,
-        "collections": collections,
-    }
-
-
-async def _embedding_health(service: IngestService) -> dict[str, Any]:
-    begun = time.perf_counter()
-    ready = await service.embedder.ready()
-    url = service.settings.url("embedding")
-    return {
-        "service": "Embeddings",
-        "url": url,
-        "status": "healthy" if ready else "unhealthy",
-        "latency_ms": round((time.perf_counter() - begun) * 1e3, 2),
-        "error": None if ready else f"embedding at {url} is not ready",
-        "model": service.made_by_name,
-        "message": "",
-        "http_status": 200 if ready else 503,
     }

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 
 from ullage.http import ServiceInfo, build_app
-from ullage.ingest.routes import collection_routes, document_routes, health_routes
+from ullage.http.errors import describe_faults
+from ullage.ingest.collection_routes import collection_routes
+from ullage.ingest.health_routes import health_routes
+from ullage.ingest.intake import UploadTurns, bound_memory_of_uploads
+from ullage.ingest.routes import document_routes, task_routes
 from ullage.ingest.service import IngestService
 from ullage.plan import ServicePlan
 from ullage.settings import Settings
@@ -23,7 +29,17 @@ def create_app(settings: Settings, planned: ServicePlan | None = None) -> FastAP
         ledger=planned.ledger.as_dict() if planned else {},
     )
     app = build_app(info, service, max_body=int(settings.max_upload) + int(settings.max_body))
-    for router in (document_routes(service), collection_routes(service), health_routes(service)):
+    app.add_exception_handler(RequestValidationError, _faults)
+    bound_memory_of_uploads()
+    app.add_middleware(UploadTurns)
+    for router in (document_routes(service), task_routes(service), collection_routes(service), health_routes(service)):
         app.include_router(router, prefix="/v1")
         app.include_router(router, include_in_schema=False)
     return app
+
+
+async def _faults(_: Request, error: Exception) -> JSONResponse:
+    """The contract's `detail`, a list, and our one line."""
+    assert isinstance(error, RequestValidationError)
+    faults = [{"loc": fault["loc"], "msg": fault["msg"], "type": fault["type"]} for fault in error.errors()]
+    return JSONResponse({"detail": faults, "message": describe_faults(error.errors())}, 422)

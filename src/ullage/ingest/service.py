@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 from ullage.clients import EmbeddingClient
+from ullage.clients.llm import LlmClient
 from ullage.errors import DependencyDown, NotReady, SettingsError
 from ullage.http import Health
-from ullage.ingest.pipeline import Ingestor
+from ullage.ingest.alone import Alone
+from ullage.ingest.pipeline import Ingestor, Senses
+from ullage.ingest.readers_at_once import BoundedSandbox
+from ullage.ingest.sandbox import ReadLimits
+from ullage.ingest.summaries import Summariser
+from ullage.ingest.transcribe import Hear
 from ullage.ingest.uploads import Limits, Uploads
+from ullage.ingest.vision import VisionLook
 from ullage.ingest.worker import Worker
 from ullage.models.files import locate
 from ullage.models.resolve import resolve
 from ullage.models.tokenize import Tokenizer
 from ullage.settings import Settings
-from ullage.store import Ledger, ObjectFolder, VectorStore
+from ullage.store import Ledger, MetadataField, ObjectFolder, PageFolder, SummaryLedger, VectorStore
+from ullage.store.bucket import Bucket
 
 PAUSE_S = 0.5
+THREADS = 64
+"""Most wait for the database or the disk. asyncio's own number, six on two cores, let uploads wait for ingestion."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What there is from the moment the ingestor is ready."""
+
+    ledger: Ledger
+    objects: ObjectFolder
+    uploads: Uploads
+    worker: Worker
+    summariser: Summariser
 
 
 class IngestService:
@@ -30,44 +56,59 @@ class IngestService:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         card = resolve(settings.embedding_model, "embedding")
-        self._tokenizer = Tokenizer(locate(card, settings.cache_dir)["tokenizer"])
-        specials = len(self._tokenizer.encode([""])[0])
-        most = min(card.max_sequence, settings.max_sequence or card.max_sequence) - specials
-        if settings.chunk_tokens > most:
-            raise SettingsError(f"chunk_tokens={settings.chunk_tokens} is more than {card.name} reads of a text: "
-                                f"{most} at most")
-        if settings.chunk_overlap * 2 > settings.chunk_tokens:
-            raise SettingsError(f"chunk_overlap={settings.chunk_overlap} is more than half of chunk_tokens="
-                                f"{settings.chunk_tokens}: {settings.chunk_tokens // 2} at most")
-        self._limits = Limits(int(settings.max_upload), settings.chunk_tokens, settings.chunk_overlap, most)
+        tokenizer = Tokenizer(locate(card, settings.cache_dir)["tokenizer"])
+        most = min(card.max_sequence, settings.max_sequence or card.max_sequence) - len(tokenizer.encode([""])[0])
+        self._limits = _limits(settings, most, card.name)
         self.embedder = EmbeddingClient(settings.url("embedding"), timeout_s=settings.request_timeout_s)
+        self.llm = LlmClient(settings.summary_llm_url or settings.url("llm"),
+                             settings.summary_llm_model or settings.llm_model, settings.request_timeout_s)
         self._store = VectorStore(settings.url("vectors"))
-        self._ingestor = Ingestor(
-            self._store, self.embedder, self._tokenizer, limit_bytes=int(settings.max_upload)
+        self._sandbox = BoundedSandbox(
+            ReadLimits(int(settings.reader_memory), settings.reader_timeout_s, int(settings.max_upload))
         )
-        self._ledger: Ledger | None = None
-        self._uploads: Uploads | None = None
-        self._worker: Worker | None = None
+        self._hear = Hear.of(settings)
+        self._folder = settings.state_dir / "ingest"
+        self._alone = Alone(self._folder)
+        self._objects_at = settings.objects_uri.rstrip("/") or str(self._folder)
+        self._pages = PageFolder(f"{self._objects_at}/pages")
+        self._look = VisionLook.of(settings)
+        senses = Senses(self._sandbox, self._look, self._hear, self._pages, settings.thumbnail_pixels)
+        self._ingestor = Ingestor(self._store, self.embedder, tokenizer, senses)
+        self._ledgers: tuple[Ledger, SummaryLedger] | None = None
+        self._opened: Opened | None = None
         self._ready = False
         self.made_by_name = ""
 
+    @property
+    def objects_at(self) -> str:
+        return self._objects_at
+
     async def start(self, health: Health) -> None:
         """Waits for its dependencies as long as it takes; `ready` says for which."""
-        folder = self.settings.state_dir / "ingest"
-        self._ledger = await asyncio.to_thread(Ledger, folder / "ledger.db")
-        objects = await asyncio.to_thread(ObjectFolder, folder / "uploads")
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "ingest"))
+        await self._until_up(health, lambda: asyncio.to_thread(self._alone.take))
+        ledgers = await asyncio.to_thread(_open_ledgers, self._folder)
+        self._ledgers = ledgers
+        objects = await self._until_up(health, lambda: asyncio.to_thread(self._open_objects))
         await self._until_up(health, lambda: asyncio.to_thread(self._store.ping))
-        made_by = await self._until_up(health, self._ingestor.prove)
-        self.made_by_name = made_by.name
-        self._uploads = Uploads(self._store, self._ledger, objects, self._limits)
-        self._worker = Worker(
-            self._ledger, objects, self._ingestor, patience_s=self.settings.request_timeout_s
-        )
-        self._worker.start()
+        self.made_by_name = (await self._until_up(health, self._ingestor.prove)).name
+        await self._until_up(health, self.forget_pages)
+        patience_s = self.settings.request_timeout_s
+        summariser = Summariser(ledgers[1], self._store, self.llm, patience_s=patience_s)
+        worker = Worker(ledgers[0], objects, self._ingestor, patience_s=patience_s)
+        worker.on_ingested = summariser.ask
+        uploads = Uploads(self._store, ledgers[0], objects, self._limits)
+        self._opened = Opened(ledgers[0], objects, uploads, worker, summariser)
+        worker.start()
+        summariser.start()
         self._ready = True
 
+    def _open_objects(self) -> ObjectFolder:
+        where = f"{self._objects_at}/uploads"
+        return ObjectFolder(where, None if Bucket(where).local else self._folder / "scratch")
+
     @staticmethod
-    async def _until_up(health: Health, ask: Any) -> Any:
+    async def _until_up(health: Health, ask: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
                 return await ask()
@@ -77,49 +118,79 @@ class IngestService:
 
     async def stop(self) -> None:
         self._ready = False
-        if self._worker is not None:
-            await self._worker.stop()
+        if self._opened is not None:
+            await self._opened.worker.stop()
+            await self._opened.summariser.stop()
+        await self._sandbox.close()
+        for sense in (self._look, self._hear):
+            if sense is not None:
+                await sense.close()
         await self.embedder.close()
+        await self.llm.close()
         await asyncio.to_thread(self._store.close)
-        if self._ledger is not None:
-            await asyncio.to_thread(self._ledger.close)
+        for ledger in self._ledgers or ():
+            await asyncio.to_thread(ledger.close)
+        self._alone.give_back()
 
-    def _check_ready(self) -> None:
-        if not self._ready:
+    def opened(self) -> Opened:
+        if not self._ready or self._opened is None:
             raise NotReady("the ingestor is not ready: GET /v1/health/ready says what it waits for", retry_after_s=2)
+        return self._opened
 
     def ready_store(self) -> VectorStore:
-        self._check_ready()
+        self.opened()
         return self._store
 
-    def ready_ledger(self) -> Ledger:
-        self._check_ready()
-        assert self._ledger is not None
-        return self._ledger
-
-    def uploads(self) -> Uploads:
-        self._check_ready()
-        assert self._uploads is not None
-        return self._uploads
-
-    def worker(self) -> Worker:
-        self._check_ready()
-        assert self._worker is not None
-        return self._worker
-
-    async def create_collection(self, name: str, info: Mapping[str, Any]) -> bool:
+    async def create_collection(
+        self, name: str, info: Mapping[str, Any], schema: Sequence[MetadataField] = ()
+    ) -> bool:
         """False when it exists; one that another embedder made is refused."""
         store, made_by = self.ready_store(), self._ingestor.made_by
-        made = await asyncio.to_thread(
-            store.create_collection, name, embedder=made_by.name, dimension=made_by.dimension, info=info
-        )
+        made = await asyncio.to_thread(store.create_collection, name, embedder=made_by.name,
+                                       dimension=made_by.dimension, info=info, schema=schema)
         if not made:
-            await asyncio.to_thread(
-                store.check_embedder, name, embedder=made_by.name, dimension=made_by.dimension
-            )
+            await asyncio.to_thread(store.check_embedder, name, embedder=made_by.name, dimension=made_by.dimension)
         return made
 
     async def drop_collection(self, name: str) -> None:
-        """Waiting files of the collection are cancelled."""
-        await asyncio.to_thread(self.ready_store().drop, name)
-        await asyncio.to_thread(self.ready_ledger().cancel_collection, name)
+        """Its waiting files are cancelled. Raises NotFound."""
+        opened, store = self.opened(), self.ready_store()
+        if await asyncio.to_thread(store.has, name):
+            await opened.worker.cancel_collection(name)
+        await asyncio.to_thread(store.drop, name)
+        await opened.summariser.forget(name)
+        await self.forget_pages()
+
+    async def forget_pages(self) -> None:
+        """Remove the thumbnails of every file that no collection holds any more and nobody waits for."""
+        def sweep() -> None:
+            wanted = {document.content_hash for collection in self._store.collections()
+                      for document in self._store.documents(collection.name)}
+            if self._ledgers is not None:
+                wanted |= self._ledgers[0].open_hashes()
+            self._pages.keep_only(wanted)
+
+        await asyncio.to_thread(sweep)
+
+
+def _open_ledgers(folder: Path) -> tuple[Ledger, SummaryLedger]:
+    return Ledger(folder / "ledger.db"), SummaryLedger(folder / "summaries.db")
+
+
+def _limits(settings: Settings, most: int, embedder: str) -> Limits:
+    """Raises SettingsError for chunks that the embedder would cut off unread."""
+    if settings.chunk_tokens > most:
+        raise SettingsError(f"chunk_tokens={settings.chunk_tokens} is more than {embedder} reads of a text: "
+                            f"{most} at most")
+    if settings.chunk_overlap * 2 > settings.chunk_tokens:
+        raise SettingsError(f"chunk_overlap={settings.chunk_overlap} is more than half of chunk_tokens="
+                            f"{settings.chunk_tokens}: {settings.chunk_tokens // 2} at most")
+    return Limits(
+        upload_bytes=int(settings.max_upload),
+        chunk_tokens=settings.chunk_tokens,
+        chunk_overlap=settings.chunk_overlap,
+        chunk_tokens_most=most,
+        queue_files=settings.ingest_queue_files,
+        queue_bytes=int(settings.ingest_queue),
+        strict=settings.strict_compatibility,
+    )

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ullage.errors import NotFound
+from ullage.store.database import Database
 
 State = Literal["PENDING", "RUNNING", "FINISHED", "FAILED", "CANCELLED"]
 OPEN: tuple[State, ...] = ("PENDING", "RUNNING")
+NAMES_PER_QUERY = 400
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -29,8 +29,10 @@ CREATE TABLE IF NOT EXISTS files (
     pages_done INTEGER NOT NULL, pages_total INTEGER NOT NULL, chunks_done INTEGER NOT NULL,
     chunks_total INTEGER NOT NULL, warnings TEXT NOT NULL, attempts INTEGER NOT NULL
 );
-CREATE INDEX IF NOT EXISTS files_by_task ON files (task);
-CREATE INDEX IF NOT EXISTS files_by_state ON files (state);
+CREATE INDEX IF NOT EXISTS files_by_task_state ON files (task, state);
+CREATE INDEX IF NOT EXISTS files_by_state ON files (state, number);
+CREATE INDEX IF NOT EXISTS files_by_name ON files (name, state);
+CREATE INDEX IF NOT EXISTS files_by_hash ON files (sha256, state);
 """
 
 
@@ -38,7 +40,9 @@ CREATE INDEX IF NOT EXISTS files_by_state ON files (state);
 class FileRecord:
     """One file of a task. `sha256` is empty for a file that was refused before it was stored.
 
-    `attempts` counts how often it was begun: more than once only when the process died over it.
+    `attempts` counts how often it was begun: more than once only when the process died over it. `wish` is what the
+    uploader wants of this one file. `left`: it was begun and is not finished, so something of it may be in the
+    collection.
     """
 
     name: str
@@ -52,13 +56,15 @@ class FileRecord:
     chunks_total: int = 0
     warnings: tuple[str, ...] = ()
     attempts: int = 0
+    wish: dict[str, Any] = field(default_factory=dict)
+    left: bool = False
     number: int = 0
     task: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """`options` are the request's own: how to chunk, whether to replace, custom metadata."""
+    """`options` are the request's own: how to chunk, whether to replace."""
 
     id: str
     collection: str
@@ -73,141 +79,227 @@ class Ledger:
     """Thread-safe. Every change is on the disk before the call returns. One process at a time may write."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._database.row_factory = sqlite3.Row
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        self._database.execute("PRAGMA foreign_keys=ON")
-        self._database.executescript(_TABLES)
+        self._database = Database(path, _TABLES)
+        self._database.add_column("files", "wish", "TEXT NOT NULL DEFAULT '{}'")
+        self._database.add_column("files", "left", "INTEGER NOT NULL DEFAULT 0")
 
     def close(self) -> None:
-        with self._lock:
-            self._database.close()
+        self._database.close()
 
     def add(self, collection: str, files: Sequence[FileRecord], options: Mapping[str, Any]) -> TaskRecord:
         """A new task with its files, all or nothing; a file that comes with an error is FAILED from the start."""
         task, now = str(uuid.uuid4()), time.time()
-        with self._changing() as database:
+        rows = [(task, f.name, f.sha256, f.bytes, "FAILED" if f.error else "PENDING", f.error, json.dumps(f.wish))
+                for f in files]
+        with self._database.changing() as database:
             database.execute(
                 "INSERT INTO tasks VALUES (?, ?, 'PENDING', ?, ?, ?)", (task, collection, json.dumps(options), now, now)
             )
             database.executemany(
                 "INSERT INTO files (task, name, sha256, bytes, state, error, pages_done, pages_total, chunks_done,"
-                " chunks_total, warnings, attempts) VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, '[]', 0)",
-                [(task, f.name, f.sha256, f.bytes, "FAILED" if f.error else "PENDING", f.error) for f in files],
+                " chunks_total, warnings, attempts, wish) VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, '[]', 0, ?)", rows
             )
-            self._settle(database, task)
+            _settle(database, task)
         return self.task(task)
 
     def task(self, task: str) -> TaskRecord:
         """Raises NotFound for an id that was never given out."""
-        with self._lock:
-            row = self._database.execute("SELECT * FROM tasks WHERE id = ?", (task,)).fetchone()
-            files = self._database.execute("SELECT * FROM files WHERE task = ? ORDER BY number", (task,)).fetchall()
+        files = self._database.rows("SELECT * FROM files WHERE task = ? ORDER BY number", (task,))
+        return self._task(task, tuple(map(_file, files)))
+
+    def heading(self, task: str) -> TaskRecord:
+        """The task without its files."""
+        return self._task(task, ())
+
+    def _task(self, task: str, files: tuple[FileRecord, ...]) -> TaskRecord:
+        row = self._database.row("SELECT * FROM tasks WHERE id = ?", (task,))
         if row is None:
             raise NotFound(f"task {task[:80]!r} is not known: use the task_id that POST /documents gave")
-        return TaskRecord(
-            id=row["id"],
-            collection=row["collection"],
-            state=row["state"],
-            created_s=row["created_s"],
-            updated_s=row["updated_s"],
-            options=json.loads(row["options"]),
-            files=tuple(_file(item) for item in files),
-        )
+        return TaskRecord(row["id"], row["collection"], row["state"], row["created_s"], row["updated_s"],
+                          json.loads(row["options"]), files)
+
+    def tasks(self, limit: int) -> list[tuple[TaskRecord, dict[str, int]]]:
+        """The newest tasks without their files, each with its number of files by state."""
+        found = self._database.rows("SELECT id FROM tasks ORDER BY created_s DESC LIMIT ?", (limit,))
+        return [(self.heading(row["id"]), self.counts(row["id"])) for row in found]
+
+    def counts(self, task: str) -> dict[str, int]:
+        rows = self._database.rows("SELECT state, COUNT(*) AS n FROM files WHERE task = ? GROUP BY state", (task,))
+        return {str(row["state"]): int(row["n"]) for row in rows}
+
+    def file(self, number: int) -> FileRecord:
+        row = self._database.row("SELECT * FROM files WHERE number = ?", (number,))
+        if row is None:
+            raise NotFound(f"file {number} is not in the ledger")
+        return _file(row)
 
     def next_open(self) -> FileRecord | None:
         """The oldest file that is not finished. One that was RUNNING when the process died comes first again."""
-        with self._lock:
-            row = self._database.execute(
-                "SELECT * FROM files WHERE state IN ('RUNNING', 'PENDING') ORDER BY number LIMIT 1"
-            ).fetchone()
-        return None if row is None else _file(row)
+        found = self.waiting(1)
+        return found[0][0] if found else None
+
+    def waiting(self, limit: int) -> list[tuple[FileRecord, TaskRecord]]:
+        """The oldest files that are not finished, those in work among them, each with its task's heading; those begun
+        most often come first."""
+        rows = self._database.rows(
+            "SELECT * FROM files WHERE state IN ('RUNNING', 'PENDING')"
+            " ORDER BY state = 'PENDING', attempts DESC, number LIMIT ?", (limit,),
+        )
+        headings = {str(task): self.heading(task) for task in {row["task"] for row in rows}}
+        return [(_file(row), headings[str(row["task"])]) for row in rows]
 
     def open_files(self, collection: str) -> list[FileRecord]:
         """Files of a collection that wait or run."""
-        with self._lock:
-            rows = self._database.execute(
-                "SELECT files.* FROM files JOIN tasks ON tasks.id = files.task WHERE tasks.collection = ?"
-                " AND files.state IN ('RUNNING', 'PENDING') ORDER BY number",
-                (collection,),
-            ).fetchall()
+        rows = self._database.rows(
+            "SELECT files.* FROM files JOIN tasks ON tasks.id = files.task WHERE tasks.collection = ?"
+            " AND files.state IN ('RUNNING', 'PENDING') ORDER BY number", (collection,),
+        )
         return [_file(row) for row in rows]
 
-    def uses(self, sha256: str) -> int:
-        """How many unfinished files still need these bytes."""
-        with self._lock:
-            row = self._database.execute(
-                "SELECT COUNT(*) FROM files WHERE sha256 = ? AND state IN ('RUNNING', 'PENDING')", (sha256,)
-            ).fetchone()
+    def open_names(self, collection: str, names: Sequence[str]) -> set[str]:
+        """Those of the names that wait or run in a collection."""
+        found: set[str] = set()
+        for begin in range(0, len(names), NAMES_PER_QUERY):
+            some = names[begin : begin + NAMES_PER_QUERY]
+            rows = self._database.rows(
+                "SELECT DISTINCT name FROM files JOIN tasks ON tasks.id = files.task WHERE tasks.collection = ?"  # noqa: S608
+                f" AND name IN ({', '.join('?' * len(some))}) AND files.state IN ('RUNNING', 'PENDING')",
+                (collection, *some),
+            )
+            found.update(str(row["name"]) for row in rows)
+        return found
+
+    def open_hashes(self) -> set[str]:
+        """The bytes that unfinished files still need."""
+        rows = self._database.rows("SELECT DISTINCT sha256 FROM files WHERE state IN ('RUNNING', 'PENDING')")
+        return {str(row[0]) for row in rows}
+
+    def backlog(self) -> tuple[int, int]:
+        """Files that are not finished, and their bytes."""
+        row = self._database.row(
+            "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM files WHERE state IN ('RUNNING', 'PENDING')"
+        )
+        assert row is not None
+        return int(row[0]), int(row[1])
+
+    def uses(self, sha256: str, since_s: float = float("inf")) -> int:
+        """How many files may still need these bytes: unfinished ones, and lost ones of tasks changed after `since_s`,
+        which may be tried again."""
+        row = self._database.row(
+            "SELECT COUNT(*) FROM files JOIN tasks ON tasks.id = files.task WHERE sha256 = ?"
+            " AND (files.state IN ('RUNNING', 'PENDING')"
+            " OR (files.state IN ('FAILED', 'CANCELLED') AND tasks.updated_s >= ?))", (sha256, since_s),
+        )
+        assert row is not None
         return int(row[0])
+
+    def last_failure(self, collection: str) -> str:
+        """Why a file of the newest task of a collection failed, if one did."""
+        row = self._database.row(
+            "SELECT error FROM files WHERE state = 'FAILED' AND task = (SELECT id FROM tasks WHERE collection = ?"
+            " ORDER BY created_s DESC LIMIT 1) ORDER BY number DESC LIMIT 1", (collection,),
+        )
+        return "" if row is None else str(row["error"])
 
     def begin(self, number: int) -> None:
         """Note one more attempt."""
-        with self._changing() as database:
+        with self._database.changing() as database:
             database.execute(
-                "UPDATE files SET state = 'RUNNING', attempts = attempts + 1"
-                " WHERE number = ? AND state IN ('RUNNING', 'PENDING')",
-                (number,),
+                "UPDATE files SET state = 'RUNNING', attempts = attempts + 1, left = 1"
+                " WHERE number = ? AND state IN ('RUNNING', 'PENDING')", (number,),
             )
-            self._settle(database, self._task_of(database, number))
+            _settle(database, _task_of(database, number))
+
+    def put_back(self, number: int) -> None:
+        """A file whose work was stopped on purpose waits again, and the attempt does not count against it."""
+        with self._database.changing() as database:
+            database.execute(
+                "UPDATE files SET state = 'PENDING', attempts = MAX(0, attempts - 1)"
+                " WHERE number = ? AND state = 'RUNNING'", (number,),
+            )
+            _settle(database, _task_of(database, number))
 
     def progress(self, number: int, *, pages: tuple[int, int], chunks: tuple[int, int]) -> None:
         """(done, total) of each, for a file that was begun."""
-        with self._changing() as database:
+        with self._database.changing() as database:
             database.execute(
                 "UPDATE files SET pages_done = ?, pages_total = ?, chunks_done = ?, chunks_total = ?"
-                " WHERE number = ? AND state = 'RUNNING'",
-                (*pages, *chunks, number),
+                " WHERE number = ? AND state = 'RUNNING'", (*pages, *chunks, number),
             )
 
-    def finish(self, number: int, *, error: str = "", warnings: Sequence[str] = ()) -> None:
-        """FINISHED, or FAILED with the reason. The first outcome stays."""
-        with self._changing() as database:
-            database.execute(
-                "UPDATE files SET state = ?, error = ?, warnings = ?"
-                " WHERE number = ? AND state IN ('RUNNING', 'PENDING')",
-                ("FAILED" if error else "FINISHED", error, json.dumps(list(warnings)), number),
-            )
-            self._settle(database, self._task_of(database, number))
+    def finish(self, number: int, *, error: str = "", warnings: Sequence[str] = ()) -> bool:
+        """FINISHED, or FAILED with the reason. The first outcome stays: False when there was one."""
+        said = ("FAILED" if error else "FINISHED", error, json.dumps(list(warnings)), bool(error))
+        with self._database.changing() as database:
+            changed = database.execute(
+                "UPDATE files SET state = ?, error = ?, warnings = ?, left = left AND ?"
+                " WHERE number = ? AND state IN ('RUNNING', 'PENDING')", (*said, number),
+            ).rowcount
+            _settle(database, _task_of(database, number))
+        return bool(changed)
+
+    def cancel(self, task: str, name: str | None = None) -> list[FileRecord]:
+        """The files of a task that are not ingested any more, or the one called `name`. Raises NotFound."""
+        found = self.task(task).files
+        files = [file for file in found if file.state in OPEN and name in (None, file.name)]
+        if name is not None and not any(file.name == name for file in found):
+            raise NotFound(f"task {task} has no file {name[:80]!r}: GET /status lists them")
+        return self._cancel(files, "{name} was cancelled before it was ingested")
 
     def cancel_collection(self, collection: str) -> int:
         """Files that will not be ingested because their collection is gone."""
-        waiting = self.open_files(collection)
-        with self._changing() as database:
-            for file in waiting:
-                database.execute(
-                    "UPDATE files SET state = 'CANCELLED', error = ? WHERE number = ?",
-                    (f"Collection {collection} was deleted before {file.name} was ingested", file.number),
-                )
-                self._settle(database, file.task)
-        return len(waiting)
+        said = f"Collection {collection} was deleted before {{name}} was ingested"
+        return len(self._cancel(self.open_files(collection), said))
 
-    @staticmethod
-    def _task_of(database: sqlite3.Connection, number: int) -> str:
-        return str(database.execute("SELECT task FROM files WHERE number = ?", (number,)).fetchone()[0])
+    def _cancel(self, files: Sequence[FileRecord], said: str) -> list[FileRecord]:
+        with self._database.changing() as database:
+            done = [file for file in files if database.execute(
+                "UPDATE files SET state = 'CANCELLED', error = ?"
+                " WHERE number = ? AND state IN ('RUNNING', 'PENDING')",
+                (said.replace("{name}", file.name), file.number),
+            ).rowcount]
+            for task in {file.task for file in done}:
+                _settle(database, task)
+        return done
 
-    @staticmethod
-    def _settle(database: sqlite3.Connection, task: str) -> None:
-        """A task is what its files are; it failed only when every file did."""
-        rows = database.execute("SELECT state FROM files WHERE task = ?", (task,)).fetchall()
-        states = [row["state"] for row in rows]
-        database.execute(
-            "UPDATE tasks SET state = ?, updated_s = ? WHERE id = ?", (task_state(states), time.time(), task)
+    def left_behind(self) -> list[tuple[str, FileRecord]]:
+        """Lost files, each with its collection, of which something may still be in there, unless the same bytes came
+        in later under the same name."""
+        rows = self._database.rows(
+            "SELECT files.*, tasks.collection AS collection FROM files JOIN tasks ON tasks.id = files.task"
+            " WHERE files.left AND files.state IN ('FAILED', 'CANCELLED') AND NOT EXISTS ("
+            "  SELECT 1 FROM files AS later JOIN tasks AS theirs ON theirs.id = later.task"
+            "  WHERE later.sha256 = files.sha256 AND later.name = files.name AND later.number != files.number"
+            "  AND theirs.collection = tasks.collection AND later.state IN ('RUNNING', 'PENDING', 'FINISHED'))"
         )
+        return [(str(row["collection"]), _file(row)) for row in rows]
 
-    @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+    def cleaned(self, number: int) -> None:
+        with self._database.changing() as database:
+            database.execute("UPDATE files SET left = 0 WHERE number = ?", (number,))
+
+    def retry(self, numbers: Sequence[int]) -> int:
+        """Lost files that wait again, from the start; how many."""
+        with self._database.changing() as database:
+            done = [number for number in numbers if database.execute(
+                "UPDATE files SET state = 'PENDING', error = '', warnings = '[]', attempts = 0,"
+                " pages_done = 0, pages_total = 0, chunks_done = 0, chunks_total = 0"
+                " WHERE number = ? AND state IN ('FAILED', 'CANCELLED')", (number,),
+            ).rowcount]
+            for task in {_task_of(database, number) for number in done}:
+                _settle(database, task)
+        return len(done)
+
+
+def _task_of(database: sqlite3.Connection, number: int) -> str:
+    return str(database.execute("SELECT task FROM files WHERE number = ?", (number,)).fetchone()[0])
+
+
+def _settle(database: sqlite3.Connection, task: str) -> None:
+    """A task is what its files are; it failed only when every file did."""
+    rows = database.execute("SELECT DISTINCT state FROM files WHERE task = ?", (task,)).fetchall()
+    state = task_state([str(row["state"]) for row in rows])
+    database.execute("UPDATE tasks SET state = ?, updated_s = ? WHERE id = ?", (state, time.time(), task))
 
 
 def task_state(states: Sequence[str]) -> State:
@@ -222,18 +314,6 @@ def task_state(states: Sequence[str]) -> State:
 
 
 def _file(row: sqlite3.Row) -> FileRecord:
-    return FileRecord(
-        name=row["name"],
-        sha256=row["sha256"],
-        bytes=row["bytes"],
-        state=row["state"],
-        error=row["error"],
-        pages_done=row["pages_done"],
-        pages_total=row["pages_total"],
-        chunks_done=row["chunks_done"],
-        chunks_total=row["chunks_total"],
-        warnings=tuple(json.loads(row["warnings"])),
-        attempts=row["attempts"],
-        number=row["number"],
-        task=row["task"],
-    )
+    said = {name: row[name] for name in FileRecord.__dataclass_fields__}
+    return FileRecord(**{**said, "warnings": tuple(json.loads(row["warnings"])), "wish": json.loads(row["wish"]),
+                         "left": bool(row["left"])})

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ for _name in ("pymilvus", "milvus_lite", "grpc._server"):
 COLLECTION_MISSING = 100
 NOT_LOADED = 101
 UNREACHABLE = (1, 2)
+FIRST_WITH_SPARSE = (2, 4)
+_VERSION = re.compile(r"v?(\d+)\.(\d+)")
 _UNREACHABLE_TEXT = re.compile(r"UNAVAILABLE|connect|DEADLINE_EXCEEDED|unavailable", re.IGNORECASE)
 
 
@@ -32,6 +35,31 @@ def missing(collection: str) -> NotFound:
         f"Collection {collection} does not exist. Ensure a collection is created using POST /collection endpoint first "
         "and documents are uploaded using POST /document endpoint"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What the database can do. `lite`: Milvus Lite of our own version, which must be told to seal what was written.
+
+    Without `sparse` vectors (servers before 2.4) there is no lexical search.
+    """
+
+    version: str
+    lite: bool
+    sparse: bool
+
+    @classmethod
+    def of(cls, version: str) -> Abilities:
+        if version.lower().startswith("milvus_lite"):
+            return cls(version, lite=True, sparse=True)
+        match = _VERSION.match(version)
+        sparse = match is None or (int(match[1]), int(match[2])) >= FIRST_WITH_SPARSE
+        return cls(version, lite=False, sparse=sparse)
+
+    def without_words(self, uri: str) -> str:
+        """What to say where there is no lexical search."""
+        return (f"the Milvus server at {uri} ({self.version}) has no sparse vectors, so there is no lexical search "
+                "(BM25), only the dense one: use a server from 2.4 on, or Milvus Lite")
 
 
 class Connection:
@@ -45,11 +73,19 @@ class Connection:
         self.timeout_s = timeout_s
         self._token = token
         self._client: Any = None
+        self._abilities: Abilities | None = None
         self._lock = threading.Lock()
 
     @property
     def local(self) -> bool:
         return "://" not in self.uri
+
+    def abilities(self) -> Abilities:
+        """Asked once."""
+        if self._abilities is None:
+            with self.client() as client:
+                self._abilities = Abilities.of(str(client.get_server_version(timeout=self.timeout_s)))
+        return self._abilities
 
     @contextmanager
     def client(self, collection: str = "") -> Iterator[Any]:
@@ -65,7 +101,7 @@ class Connection:
         with self._lock:
             if self._client is not None:
                 self._client.close()
-                self._client = None
+                self._client = self._abilities = None
 
     def _open(self) -> Any:
         with self._lock:

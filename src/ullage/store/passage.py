@@ -6,6 +6,11 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from ullage.store.metadata import MetadataField
+
+PLACE_KEYS = ("location", "location_max_dimensions")
+"""Of a chunk's metadata: where it stands on its page. They say nothing of the document."""
+
 
 def chunk_id(content_hash: str, document: str, ordinal: int) -> str:
     """The same chunk always gets the same id, so writing it twice leaves one. The name counts: two documents may
@@ -50,13 +55,18 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
-    """A collection, what its vectors were made by, and the chunks in it. `info` is what its creator said of it."""
+    """A collection, what its vectors were made by, and the chunks in it. `info` is what its creator said of it.
+
+    `lexical`: its passages can be found by their words too.
+    """
 
     name: str
     embedder: str
     dimension: int
     chunks: int
     info: dict[str, Any] = field(default_factory=dict)
+    schema: tuple[MetadataField, ...] = ()
+    lexical: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 from pymilvus.exceptions import MilvusException
 
-from ullage.errors import DependencyDown, InvalidRequest, SettingsError
+from ullage.errors import Cancelled, DependencyDown, InvalidRequest, NotFound, SettingsError
+from ullage.store.filters import filter_expression
+from ullage.store.fusion import RRF_K, fuse
 from ullage.store.lexical import query_weights
-from ullage.store.milvus import NOT_LOADED, Connection, missing
+from ullage.store.metadata import MetadataField
+from ullage.store.milvus import NOT_LOADED, Abilities, Connection, missing
 from ullage.store.passage import Chunk, CollectionRecord, DocumentRecord, Hit
 from ullage.store.schema import (
     CHUNK_FIELDS,
+    DOCUMENT_FIELDS,
     PROPERTY,
     chunk_of,
     collection_schema,
+    document_of,
     indexes,
     literal,
     property_text,
+    record_of,
     row_of,
 )
+from ullage.store.turns import SharedTurns
+
+log = structlog.get_logger("ullage.store")
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-RRF_K = 60
 ROWS_PER_WRITE = 256
 ROWS_PER_READ = 1000
 ROWS_BEFORE_SEAL = 512
+NAMES_PER_READ = 100
 
 
 class VectorStore:
@@ -47,6 +57,9 @@ class VectorStore:
         self._timeout_s = timeout_s
         self._writes = threading.Lock()
         self._unsealed: dict[str, int] = {}
+        self._seals = SharedTurns()
+        self._withdrawn: set[tuple[str, str, str]] = set()
+        self._told_dense = False
 
     @property
     def uri(self) -> str:
@@ -54,6 +67,10 @@ class VectorStore:
 
     def close(self) -> None:
         self._connection.close()
+
+    def abilities(self) -> Abilities:
+        """What the database behind the URI can do."""
+        return self._connection.abilities()
 
     def ping(self) -> int:
         """The number of collections. Raises DependencyDown when the database does not answer."""
@@ -63,13 +80,20 @@ class VectorStore:
         return bool(self._call(collection, lambda c: c.has_collection(collection, timeout=self._timeout_s)))
 
     def create_collection(
-        self, collection: str, *, embedder: str, dimension: int, info: Mapping[str, Any] | None = None
+        self,
+        collection: str,
+        *,
+        embedder: str,
+        dimension: int,
+        info: Mapping[str, Any] | None = None,
+        schema: Sequence[MetadataField] = (),
     ) -> bool:
         """False when it exists already. Strong consistency: what was written is found by the next search."""
         if not NAME.fullmatch(collection):
             raise InvalidRequest(f"collection name {collection[:80]!r} is not possible: use 1 to 255 letters, digits "
                                  "and underscores, not beginning with a digit")
-        text = property_text(embedder, dimension, info or {})
+        sparse = self.abilities().sparse
+        record = CollectionRecord(collection, embedder, dimension, 0, dict(info or {}), tuple(schema), sparse)
         with self._writes:
             if self.has(collection):
                 return False
@@ -77,51 +101,65 @@ class VectorStore:
                 collection,
                 lambda client: client.create_collection(
                     collection,
-                    schema=collection_schema(dimension),
-                    index_params=indexes(),
+                    schema=collection_schema(dimension, sparse=sparse),
+                    index_params=indexes(sparse=sparse),
                     consistency_level="Strong",
-                    properties={PROPERTY: text},
+                    properties={PROPERTY: property_text(record)},
                     timeout=self._timeout_s,
                 ),
             )
         return True
 
+    def set_info(self, collection: str, info: Mapping[str, Any]) -> CollectionRecord:
+        """Replace what is said of a collection."""
+        with self._writes:
+            record = replace(self.collection(collection), info=dict(info))
+            changed = {PROPERTY: property_text(record)}
+            self._call(collection, lambda c: c.alter_collection_properties(
+                collection, properties=changed, timeout=self._timeout_s))
+        return record
+
     def collection(self, collection: str) -> CollectionRecord:
-        record = self._record(collection)
+        record = self._record(collection, count=True)
         if record is None:
             raise InvalidRequest(f"Collection {collection} was not created by ullage: choose another collection name")
         return record
 
     def collections(self) -> list[CollectionRecord]:
         """Ours, by name; collections of others in the same database are left out."""
-        names = self._call("", lambda client: client.list_collections(timeout=self._timeout_s))
         found = []
-        for name in sorted(names):
-            record = self._record(name)
+        for name in sorted(self._call("", lambda client: client.list_collections(timeout=self._timeout_s))):
+            try:
+                record = self._record(name, count=True)
+            except NotFound:
+                continue  # dropped since they were listed
             if record is not None:
                 found.append(record)
         return found
 
-    def _record(self, collection: str) -> CollectionRecord | None:
+    def _record(self, collection: str, *, count: bool) -> CollectionRecord | None:
         described = self._call(collection, lambda c: c.describe_collection(collection, timeout=self._timeout_s))
         text = (described.get("properties") or {}).get(PROPERTY)
         if text is None:
             return None
-        said = json.loads(text)
-        return CollectionRecord(
-            collection, said["embedder"], int(said["dimension"]), self.count(collection), said.get("info") or {}
-        )
+        return record_of(collection, text, self.count(collection) if count else 0)
 
-    def check_embedder(self, collection: str, *, embedder: str, dimension: int) -> CollectionRecord:
+    def schema(self, collection: str) -> tuple[MetadataField, ...]:
+        """What the collection's metadata must be like; empty: anything."""
+        record = self._record(collection, count=False)
+        return () if record is None else record.schema
+
+    def check_embedder(self, collection: str, *, embedder: str, dimension: int) -> None:
         """Raises SettingsError when the collection's vectors were made by another model: they cannot be compared."""
-        record = self.collection(collection)
+        record = self._record(collection, count=False)
+        if record is None:
+            raise InvalidRequest(f"Collection {collection} was not created by ullage: choose another collection name")
         if (record.embedder, record.dimension) != (embedder, dimension):
             raise SettingsError(
                 f"Collection {collection} was embedded with {record.embedder} ({record.dimension} dimensions), now "
                 f"{embedder} ({dimension}) is set: set embedding_model={record.embedder}, or delete the collection and "
                 "ingest its documents again"
             )
-        return record
 
     def drop(self, collection: str) -> None:
         if not self.has(collection):
@@ -141,15 +179,29 @@ class VectorStore:
         """Write chunks with their vectors [n, dimension]. Writing the same chunk again changes nothing.
 
         The first chunk of a document makes it listed: write it last when a document is written in several calls, then
-        call `confirm`.
+        call `confirm`. Raises Cancelled for a document that was withdrawn.
         """
-        rows = [row_of(chunk, vector) for chunk, vector in zip(chunks, vectors, strict=True)]
+        sparse = self.abilities().sparse
+        rows = [row_of(chunk, vector, sparse=sparse) for chunk, vector in zip(chunks, vectors, strict=True)]
+        contents = {(collection, chunk.document, chunk.content_hash) for chunk in chunks}
         with self._writes:
+            if gone := contents & self._withdrawn:
+                raise Cancelled(f"{min(gone)[1]} was withdrawn while it was being written")
             for begin in range(0, len(rows), ROWS_PER_WRITE):
                 self._write(collection, rows[begin : begin + ROWS_PER_WRITE])
             self._unsealed[collection] = self._unsealed.get(collection, 0) + len(rows)
             if self._unsealed[collection] >= ROWS_BEFORE_SEAL:
                 self._seal(collection)
+
+    def withdraw(self, collection: str, document: str, content_hash: str) -> None:
+        """Remove a content of a document and let nobody who still writes it go on, until `admit`."""
+        with self._writes:
+            self._withdrawn.add((collection, document, content_hash))
+            self._delete(collection, f"{_named(document)} and content_hash == {literal(content_hash)}")
+
+    def admit(self, collection: str, document: str, content_hash: str) -> None:
+        with self._writes:
+            self._withdrawn.discard((collection, document, content_hash))
 
     def _write(self, collection: str, rows: list[dict[str, Any]]) -> None:
         self._call(collection, lambda client: client.upsert(collection, rows, timeout=self._timeout_s))
@@ -166,9 +218,13 @@ class VectorStore:
                                  "after writing them: check its log and its disk, then ingest the document again")
 
     def seal(self, collection: str) -> None:
-        """Bring everything written so far into sight of every search, and make it fast to search."""
+        """Bring everything written so far into sight of every search, and make it fast to search.
+
+        Those who ask while another seals are served together by the next one.
+        """
+        ticket = self._seals.ask(collection)
         with self._writes:
-            self._seal(collection)
+            self._seals.serve(collection, ticket, lambda: self._seal(collection))
 
     def _seal(self, collection: str) -> None:
         """Move Lite's recent writes and deletions into a segment.
@@ -178,11 +234,8 @@ class VectorStore:
         rows anew at each search: 1400 of them cost 110 ms, sealed 5 ms. A Milvus server needs neither, and limits how
         often it may be told to flush.
         """
-        def flush(client: Any) -> None:
-            if "lite" in str(client.get_server_version(timeout=self._timeout_s)).lower():
-                client.flush(collection, timeout=self._timeout_s)
-
-        self._call(collection, flush)
+        if self.abilities().lite:
+            self._call(collection, lambda client: client.flush(collection, timeout=self._timeout_s))
         self._unsealed.pop(collection, None)
 
     def delete_document(self, collection: str, document: str, *, keep_hash: str = "", only_hash: str = "") -> int:
@@ -192,24 +245,52 @@ class VectorStore:
             wanted += f" and content_hash != {literal(keep_hash)}"
         if only_hash:
             wanted += f" and content_hash == {literal(only_hash)}"
+        if self.count(collection, wanted) == 0:
+            return 0
         with self._writes:
-            found = self.count(collection, wanted)
-            if found:
-                self._call(collection, lambda c: c.delete(collection, filter=wanted, timeout=self._timeout_s))
-                self._seal(collection)
+            return self._delete(collection, wanted)
+
+    def _delete(self, collection: str, wanted: str) -> int:
+        found = self.count(collection, wanted)
+        if found:
+            self._call(collection, lambda c: c.delete(collection, filter=wanted, timeout=self._timeout_s))
+            self._seal(collection)
         return found
 
-    def documents(self, collection: str) -> list[DocumentRecord]:
-        """Complete documents, by name."""
-        fields = ["document", "content_hash", "created_s", "metadata"]
-        rows = self._read(collection, "ordinal == 0", fields)
-        return sorted((_document(row) for row in rows), key=lambda record: record.name)
+    def documents(self, collection: str, names: Sequence[str] | None = None) -> list[DocumentRecord]:
+        """Complete documents, by name: all, or those of `names` that are there."""
+        if names is None:
+            rows = self._read(collection, "ordinal == 0", DOCUMENT_FIELDS)
+        else:
+            rows = []
+            for begin in range(0, len(names), NAMES_PER_READ):
+                some = ", ".join(literal(name) for name in names[begin : begin + NAMES_PER_READ])
+                rows += self._few(collection, f"document in [{some}] and ordinal == 0", DOCUMENT_FIELDS)
+        return sorted((document_of(row) for row in rows), key=lambda record: record.name)
 
     def with_content(self, collection: str, content_hash: str) -> DocumentRecord | None:
         """A complete document that holds these bytes."""
         wanted = f"ordinal == 0 and content_hash == {literal(content_hash)}"
-        rows = self._read(collection, wanted, ["document", "content_hash", "created_s", "metadata"])
-        return _document(rows[0]) if rows else None
+        rows = self._few(collection, wanted, DOCUMENT_FIELDS)
+        return document_of(rows[0]) if rows else None
+
+    def describe_document(self, collection: str, document: str, changes: Mapping[str, Any]) -> DocumentRecord:
+        """Change what is said of a document (its `info`). Raises NotFound."""
+        wanted = f"{_named(document)} and ordinal == 0"
+        rows = self._few(collection, wanted, [*CHUNK_FIELDS, "dense"])
+        if not rows:
+            raise NotFound(f"Document {document} does not exist in collection {collection}")
+        first = chunk_of(rows[0])
+        info = {**first.metadata.get("document", {}), **changes}
+        changed = replace(first, metadata={**first.metadata, "document": info})
+        self.upsert(collection, [changed], np.asarray([rows[0]["dense"]], np.float32))
+        self.seal(collection)
+        return self.documents(collection, [document])[0]
+
+    def everything(self, collection: str) -> Iterator[tuple[list[Chunk], npt.NDArray[np.float32]]]:
+        """All chunks with their vectors, some at a time, in no order that means anything."""
+        for rows in self._pages(collection, "ordinal >= 0", [*CHUNK_FIELDS, "dense"], ROWS_PER_WRITE):
+            yield [chunk_of(row) for row in rows], np.asarray([row["dense"] for row in rows], np.float32)
 
     def chunks(self, collection: str, document: str) -> tuple[list[Chunk], npt.NDArray[np.float32]]:
         """All chunks of a document in order, with their vectors [n, dimension]."""
@@ -217,29 +298,60 @@ class VectorStore:
         rows.sort(key=lambda row: int(row["ordinal"]))
         return [chunk_of(row) for row in rows], np.asarray([row["dense"] for row in rows], np.float32)
 
-    def search_dense(self, collection: str, vector: npt.NDArray[np.float32], k: int) -> list[Hit]:
-        """Nearest by cosine; `score` is the cosine."""
-        return self._search(collection, "dense", np.asarray(vector, np.float32).reshape(-1), "COSINE", k)
+    def search_dense(
+        self, collection: str, vector: npt.NDArray[np.float32], k: int, *, filter: str = ""
+    ) -> list[Hit]:
+        """Nearest by cosine; `score` is the cosine. `filter` is in the contract's grammar (`filter_grammar`)."""
+        query = np.asarray(vector, np.float32).reshape(-1)
+        return self._search(collection, "dense", query, "COSINE", k, self._expression(collection, filter))
 
-    def search_lexical(self, collection: str, query: str, k: int) -> list[Hit]:
-        """Best by shared words; `score` is BM25's. Nothing when the query holds only stop words."""
+    def search_lexical(self, collection: str, query: str, k: int, *, filter: str = "") -> list[Hit]:
+        """Best by shared words; `score` is BM25's. Nothing when the query holds only stop words.
+
+        Raises SettingsError where the database cannot do it.
+        """
+        able = self.abilities()
+        if not able.sparse:
+            raise SettingsError(able.without_words(self.uri))
         weights = query_weights(query)
-        return self._search(collection, "lexical", weights, "IP", k) if weights else []
+        wanted = self._expression(collection, filter)
+        return self._search(collection, "lexical", weights, "IP", k, wanted) if weights else []
 
     def search_hybrid(
-        self, collection: str, query: str, vector: npt.NDArray[np.float32], k: int, *, rrf: int = RRF_K
+        self,
+        collection: str,
+        query: str,
+        vector: npt.NDArray[np.float32],
+        k: int,
+        *,
+        rrf: int = RRF_K,
+        filter: str = "",
     ) -> list[Hit]:
-        """Both searches fused by reciprocal rank; `score` is the sum of 1 / (rrf + rank)."""
-        found = self.search_dense(collection, vector, k) + self.search_lexical(collection, query, k)
+        """Both searches fused by reciprocal rank; `score` is the sum of 1 / (rrf + rank).
+
+        Where the database has no lexical search the dense one counts alone; the log says so once.
+        """
+        found = self.search_dense(collection, vector, k, filter=filter)
+        able = self.abilities()
+        if able.sparse:
+            found += self.search_lexical(collection, query, k, filter=filter)
+        elif not self._told_dense:
+            self._told_dense = True
+            log.warning(able.without_words(self.uri))
         return fuse(found, k, rrf)
 
-    def _search(self, collection: str, kind: str, query: Any, metric: str, k: int) -> list[Hit]:
+    def _expression(self, collection: str, filter: str) -> str:
+        """Raises InvalidRequest with the place of the fault."""
+        return filter_expression(filter, self.schema(collection)) if filter.strip() else ""
+
+    def _search(self, collection: str, kind: str, query: Any, metric: str, k: int, wanted: str) -> list[Hit]:
         try:
             found = self._call(
                 collection,
                 lambda c: c.search(
                     collection,
                     data=[query],
+                    filter=wanted,
                     anns_field="dense" if kind == "dense" else "sparse",
                     limit=k,
                     search_params={"metric_type": metric},
@@ -253,24 +365,34 @@ class VectorStore:
                 raise SettingsError(f"Collection {collection} holds vectors of {record.dimension} dimensions made by "
                                     f"{record.embedder}, the query has {len(query)}: set embedding_model to that "
                                     "embedder, or ingest again") from None
+            if kind == "lexical" and not record.lexical:
+                raise SettingsError(f"Collection {collection} was made by a database without sparse vectors: export "
+                                    "it and import it under another name to search it by words") from None
             raise
         return [
             Hit(chunk_of(item["entity"]), float(item["distance"]), {kind: rank})
             for rank, item in enumerate(found[0], start=1)
         ]
 
-    def _read(self, collection: str, wanted: str, fields: list[str]) -> list[dict[str, Any]]:
-        def read(client: Any) -> list[dict[str, Any]]:
-            pages = client.query_iterator(
-                collection, filter=wanted, output_fields=fields, batch_size=ROWS_PER_READ, timeout=self._timeout_s
-            )
-            rows: list[dict[str, Any]] = []
-            while part := pages.next():
-                rows += part
-            pages.close()
-            return rows
+    def _few(self, collection: str, wanted: str, fields: list[str]) -> list[dict[str, Any]]:
+        """Rows of which there cannot be many: one call, where reading in pages takes several."""
+        found = self._call(collection, lambda c: c.query(
+            collection, filter=wanted, output_fields=fields, limit=ROWS_PER_READ, timeout=self._timeout_s))
+        return [dict(row) for row in found]
 
-        return self._call(collection, read)
+    def _read(self, collection: str, wanted: str, fields: list[str]) -> list[dict[str, Any]]:
+        return [row for page in self._pages(collection, wanted, fields, ROWS_PER_READ) for row in page]
+
+    def _pages(
+        self, collection: str, wanted: str, fields: list[str], rows: int
+    ) -> Iterator[list[dict[str, Any]]]:
+        pages = self._call(collection, lambda c: c.query_iterator(
+            collection, filter=wanted, output_fields=fields, batch_size=rows, timeout=self._timeout_s))
+        try:
+            while page := self._call(collection, lambda _: pages.next()):
+                yield page
+        finally:
+            pages.close()
 
     def _call(self, collection: str, call: Callable[[Any], T]) -> T:
         """Collections of a restarted server must be loaded before they can be read."""
@@ -284,31 +406,5 @@ class VectorStore:
             return call(client)
 
 
-def fuse(hits: Sequence[Hit], k: int, rrf: int) -> list[Hit]:
-    """Reciprocal rank fusion; ties go to the better best rank, then to the id."""
-    ranks: dict[str, dict[str, int]] = {}
-    chunks: dict[str, Chunk] = {}
-    for hit in hits:
-        chunks[hit.chunk.id] = hit.chunk
-        ranks.setdefault(hit.chunk.id, {}).update(hit.ranks)
-    fused = [Hit(chunks[i], sum(1 / (rrf + rank) for rank in by.values()), by) for i, by in ranks.items()]
-    fused.sort(key=lambda hit: (-hit.score, min(hit.ranks.values()), hit.chunk.id))
-    return fused[:k]
-
-
 def _named(document: str) -> str:
     return f"document == {literal(document)}"
-
-
-def _document(row: Mapping[str, Any]) -> DocumentRecord:
-    metadata = row["metadata"]
-    said = json.loads(metadata) if isinstance(metadata, str | bytes) else dict(metadata)
-    info = said.pop("document", {})
-    return DocumentRecord(
-        name=str(row["document"]),
-        content_hash=str(row["content_hash"]),
-        chunks=int(info.get("chunks", 0)),
-        created_s=float(row["created_s"]),
-        metadata=said,
-        info=info,
-    )

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ullage.ingest import Block, Document, Page, Piece, chunk, read
+from ullage.ingest import Block, Document, Page, read
+from ullage.ingest.chunk import Piece, chunk
 from ullage.ingest.document import one_line, table_block
 from ullage.ingest.sentences import sentences
 from ullage.models.card import find_card

@@ -251,7 +251,8 @@ def test_pdf_pages_without_text_are_named(tmp_path: Path) -> None:
 
     document = read(written(tmp_path, "a.pdf", pdf_with(draw, 3)))
     assert document.warnings == (
-        "a.pdf: page 2 has no text layer and cannot be found (1 of 3 pages); OCR comes with the vision service",
+        "a.pdf: page 2 has no text layer and cannot be found (1 of 3 pages); set vision_url to have them read by "
+        "OCR",
     )
 
 
@@ -285,13 +286,13 @@ def drawing_only() -> bytes:
     ("name", "content", "reason"),
     [
         ("a.md", b"", r"^a\.md: is empty \(0 bytes\)"),
-        ("a.csv", b"x", r"^a\.csv: Unsupported file type, supported file types are: htm, html, .* txt$"),
+        ("a.rtf", b"x", r"^a\.rtf: Unsupported file type, supported file types are: avi, bmp, csv, .* xlsx$"),
         ("noext", b"x", r"^noext: Unsupported file type"),
         ("a.pdf", encrypted, r"^a\.pdf: is encrypted; remove the password"),
         ("a.pdf", b"PK\x03\x04 zip", r"^a\.pdf: is a ZIP archive \(or an Office file\), not a PDF as its name says"),
-        ("a.pdf", b"just text", r"^a\.pdf: is not a PDF, not a PDF as its name says"),
+        ("a.pdf", b"just text", r"^a\.pdf: is not a PDF as its name says; rename or convert it"),
         ("a.pdf", b"%PDF-1.7\ngarbage", r"^a\.pdf: is a broken PDF; save or print"),
-        ("a.pdf", drawing_only, r"^a\.pdf: 3 of 3 pages have no text layer; OCR comes with the vision service"),
+        ("a.pdf", drawing_only, r"^a\.pdf: 3 of 3 pages have no text layer; set vision_url to have them read by OCR"),
         ("a.md", b"%PDF-1.7\n", r"^a\.md: is a PDF, not md as its name says"),
         ("a.html", b"\x89PNG\r\n", r"^a\.html: is a PNG image, not html"),
         ("a.txt", b"\x7fELF" + bytes(20), r"^a\.txt: is a program"),

@@ -113,18 +113,19 @@ async def test_files_that_fail_are_named_and_the_others_go_in(ingest: RunIngest,
     async with ingest(max_upload=1000) as client:
         await make(client)
         body = await taken(client, {
-            "a.csv": b"x,y", "empty.md": b"", "big.txt": b"x" * 1001, "ok.md": MANUAL, "zip.pdf": b"PK\x03\x04",
+            "a.rtf": b"x,y", "empty.md": b"", "big.txt": b"x" * 1001, "ok.md": MANUAL, "zip.pdf": b"PK\x03\x04",
         })
         failed = {f["document_name"]: f["error_message"] for f in body["failed_documents"]}
-        assert failed["a.csv"].startswith("a.csv: Unsupported file type, supported file types are: ")
+        assert failed["a.rtf"].startswith("a.rtf: Unsupported file type, supported file types are: ")
         assert failed["empty.md"].startswith("empty.md: is empty")
         assert failed["big.txt"] == "big.txt has more than 1000 bytes: split it or raise max_upload"
         assert failed["zip.pdf"].startswith("zip.pdf: is a ZIP archive")
         assert (body["total_documents"], body["documents_completed"]) == (5, 1)
         assert await names(client) == ["ok.md"]
-        all_bad = await taken(client, {"a.csv": b"x"})
+        all_bad = await taken(client, {"a.rtf": b"x"})
         assert all_bad["message"].startswith("Document upload job failed. All files failed to validate.")
-    assert [p for p in (tmp_path / "ingest" / "uploads").rglob("*") if p.is_file()] == []
+    kept = [p.read_bytes() for p in (tmp_path / "ingest" / "uploads").rglob("*") if p.is_file()]
+    assert sorted(kept) == [b"", b"PK\x03\x04"], "those that were read and failed can be tried again"
 
 
 async def test_the_same_name_again_is_refused_and_the_first_stays(ingest: RunIngest, tmp_path: Path) -> None:
@@ -258,8 +259,9 @@ async def test_refused_requests(ingest: RunIngest) -> None:
         wrong = await upload(client, {"a.md": MANUAL}, split_options={"chunk_size": 1})
         assert wrong.status_code == 422
         assert wrong.json()["detail"][0]["loc"] == ["split_options", "chunk_size"]
-        summary = await upload(client, {"a.md": MANUAL}, generate_summary=True)
-        assert "summaries are not available" in summary.json()["detail"][0]["msg"]
+        summary = await upload(client, {"a.md": MANUAL}, summary_options={"summarization_strategy": "single"})
+        assert (summary.status_code, summary.json()["detail"][0]["msg"]) == (
+            422, "Value error, summary_options need generate_summary=true")
         empty = (await client.get("/documents", params={"collection_name": "gone"})).json()
         assert (empty["total_documents"], empty["documents"]) == (0, [])
         name = await client.post("/collection", json={"collection_name": "1 2"})

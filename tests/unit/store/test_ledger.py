@@ -1,5 +1,6 @@
 """Tasks that survive the process."""
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,6 +109,83 @@ def test_cancelling_a_collection_and_counting_uses(ledger: Ledger) -> None:
     assert ledger.task(other.id).state == "PENDING"
     assert ledger.uses(f"{0:064x}") == 1
     assert [f.name for f in ledger.open_files("d")] == ["a.md"]
+
+
+def test_files_are_cancelled_one_by_one_or_all(ledger: Ledger) -> None:
+    task = ledger.add("c", files("a.md", "b.md", "c.md"), {})
+    ledger.finish(task.files[2].number)
+    assert [file.name for file in ledger.cancel(task.id, "a.md")] == ["a.md"]
+    assert ledger.task(task.id).state == "RUNNING"
+    assert [file.name for file in ledger.cancel(task.id)] == ["b.md"]
+    assert ledger.cancel(task.id) == []
+    assert ledger.task(task.id).state == "FINISHED"
+    assert ledger.counts(task.id) == {"CANCELLED": 2, "FINISHED": 1}
+    with pytest.raises(NotFound, match=r"has no file 'z\.md'"):
+        ledger.cancel(task.id, "z.md")
+    assert not ledger.finish(task.files[0].number), "the first outcome stays"
+
+
+def test_lost_files_wait_again(ledger: Ledger) -> None:
+    task = ledger.add("c", files("a.md", "b.md"), {})
+    first, second = (file.number for file in task.files)
+    ledger.begin(first)
+    ledger.progress(first, pages=(1, 1), chunks=(1, 1))
+    ledger.finish(first, error="broken", warnings=["w"])
+    ledger.finish(second)
+    assert ledger.uses(f"{0:064x}") == 0
+    assert ledger.uses(f"{0:064x}", since_s=0.0) == 1
+    assert ledger.retry([first, second]) == 1
+    again = ledger.file(first)
+    assert (again.state, again.error, again.warnings, again.attempts, again.pages_done) == ("PENDING", "", (), 0, 0)
+    assert ledger.task(task.id).state == "RUNNING"
+    assert ledger.uses(f"{1:064x}", since_s=0.0) == 0
+
+
+def test_what_was_begun_and_lost_is_remembered_until_it_is_cleaned(ledger: Ledger) -> None:
+    task = ledger.add("c", files("a.md", "b.md", "never.md"), {})
+    for file in task.files[:2]:
+        ledger.begin(file.number)
+        ledger.put_back(file.number)
+    assert ledger.file(task.files[0].number).attempts == 0
+    ledger.cancel(task.id)
+    assert [(collection, file.name) for collection, file in ledger.left_behind()] == [("c", "a.md"), ("c", "b.md")]
+    ledger.cleaned(task.files[0].number)
+    again = ledger.add("c", files("z.md", "b.md"), {})
+    assert ledger.left_behind() == [], "the same bytes came again under the same name"
+    ledger.cancel(again.id)
+    assert [file.name for _, file in ledger.left_behind()] == ["b.md"]
+
+
+def test_the_backlog_and_the_order_of_work(ledger: Ledger) -> None:
+    assert ledger.backlog() == (0, 0)
+    ledger.add("c", files("a.md", "b.md"), {})
+    suspect = ledger.add("c", files("s.md"), {}).files[0].number
+    assert ledger.backlog() == (3, 31)
+    assert ledger.open_names("c", ["a.md", "z.md", *map(str, range(900))]) == {"a.md"}
+    assert ledger.open_names("d", ["a.md"]) == set()
+    for _ in range(2):
+        ledger.begin(suspect)
+    assert [(file.name, heading.collection) for file, heading in ledger.waiting(2)] == [("s.md", "c"), ("a.md", "c")]
+
+
+def test_a_ledger_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    old = sqlite3.connect(path)
+    old.executescript(
+        "CREATE TABLE tasks (id TEXT PRIMARY KEY, collection TEXT NOT NULL, state TEXT NOT NULL, options TEXT NOT NULL,"
+        " created_s REAL NOT NULL, updated_s REAL NOT NULL);"
+        "CREATE TABLE files (number INTEGER PRIMARY KEY AUTOINCREMENT, task TEXT NOT NULL REFERENCES tasks(id) ON"
+        " DELETE CASCADE, name TEXT NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, state TEXT NOT NULL,"
+        " error TEXT NOT NULL, pages_done INTEGER NOT NULL, pages_total INTEGER NOT NULL, chunks_done INTEGER NOT NULL,"
+        " chunks_total INTEGER NOT NULL, warnings TEXT NOT NULL, attempts INTEGER NOT NULL);"
+        "INSERT INTO tasks VALUES ('t', 'c', 'PENDING', '{}', 1, 1);"
+        "INSERT INTO files VALUES (1, 't', 'a.md', 'f', 3, 'PENDING', '', 0, 0, 0, 0, '[]', 0);"
+    )
+    old.close()
+    for _ in range(2):
+        ledger = Ledger(path)
+        assert (ledger.task("t").files[0].name, ledger.task("t").files[0].wish) == ("a.md", {})
+        ledger.close()
 
 
 def test_an_unknown_task_is_not_found(ledger: Ledger) -> None:

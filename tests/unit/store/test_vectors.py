@@ -1,5 +1,7 @@
-"""The vector store on a real Milvus Lite in this process."""
+"""The vector store on a real Milvus Lite in this process; on the Milvus server that ULLAGE_TEST_MILVUS names, if it
+does."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ullage.errors import DependencyDown, DocumentRefused, InvalidRequest, NotFound, SettingsError
+from ullage.errors import Cancelled, DependencyDown, DocumentRefused, InvalidRequest, NotFound, SettingsError
 from ullage.store import Chunk, Hit, VectorStore, chunk_id
-from ullage.store.vectors import fuse
+from ullage.store.fusion import fuse
+from ullage.store.milvus import Abilities
 
 HASH = "a" * 64
 TEXTS = [
@@ -34,9 +37,16 @@ def axes(count: int = 4, dimension: int = 8) -> np.ndarray:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[VectorStore]:
-    store = VectorStore(str(tmp_path / "vectors.db"))
+    store = VectorStore(os.environ.get("ULLAGE_TEST_MILVUS") or str(tmp_path / "vectors.db"))
+    for record in store.collections():
+        store.drop(record.name)
     yield store
     store.close()
+
+
+def needs_words(store: VectorStore) -> None:
+    if not store.abilities().sparse:
+        pytest.skip(f"{store.abilities().version} has no sparse vectors")
 
 
 @pytest.fixture
@@ -58,6 +68,7 @@ def test_what_was_written_is_found_whole(filled: VectorStore) -> None:
 
 
 def test_lexical_search_stems_and_reads_identifiers(filled: VectorStore) -> None:
+    needs_words(filled)
     assert sorted(ordinals(filled.search_lexical("c", "pumps", 4))) == [0, 3]
     assert ordinals(filled.search_lexical("c", "what about P-101?", 4)) == [0]
     assert filled.search_lexical("c", "of the", 4) == []
@@ -65,6 +76,7 @@ def test_lexical_search_stems_and_reads_identifiers(filled: VectorStore) -> None
 
 
 def test_hybrid_is_the_fusion_of_both_ranks(filled: VectorStore) -> None:
+    needs_words(filled)
     hits = filled.search_hybrid("c", "pump", axes()[3], 4)
     assert hits[0].chunk.ordinal == 3
     lexical = ordinals(filled.search_lexical("c", "pump", 4)).index(3) + 1
@@ -87,10 +99,12 @@ def test_writing_twice_leaves_one(filled: VectorStore) -> None:
     filled.upsert("c", chunks(), axes())
     assert filled.count("c") == 4
     assert len(filled.search_dense("c", axes()[0], 10)) == 4
-    assert len(filled.search_lexical("c", "pump", 10)) == 2
+    if filled.abilities().sparse:
+        assert len(filled.search_lexical("c", "pump", 10)) == 2
 
 
 def test_sealing_changes_no_score(filled: VectorStore) -> None:
+    needs_words(filled)
     before = [(h.chunk.ordinal, round(h.score, 5)) for h in filled.search_lexical("c", "pump serviced weekly", 4)]
     filled.confirm("c", "manual.md", HASH, 4)
     filled.upsert("c", chunks("other.md", "b" * 64, ["nothing here"]), axes(1))
@@ -99,9 +113,9 @@ def test_sealing_changes_no_score(filled: VectorStore) -> None:
     assert after == before
 
 
-def test_reopening_keeps_everything(filled: VectorStore, tmp_path: Path) -> None:
+def test_reopening_keeps_everything(filled: VectorStore) -> None:
     filled.close()
-    again = VectorStore(str(tmp_path / "vectors.db"))
+    again = VectorStore(filled.uri)
     assert ordinals(again.search_dense("c", axes()[2], 1)) == [2]
     assert again.collection("c").info == {"owner": "me"}
     again.close()
@@ -160,9 +174,10 @@ def test_collections(filled: VectorStore) -> None:
 
 
 def test_a_missing_collection_is_named(store: VectorStore) -> None:
+    words = [lambda: store.search_lexical("gone", "pump", 3)] if store.abilities().sparse else []
     for act in (
+        *words,
         lambda: store.search_dense("gone", axes()[0], 3),
-        lambda: store.search_lexical("gone", "pump", 3),
         lambda: store.documents("gone"),
         lambda: store.drop("gone"),
         lambda: store.collection("gone"),
@@ -173,7 +188,7 @@ def test_a_missing_collection_is_named(store: VectorStore) -> None:
 
 
 def test_another_embedder_is_refused_with_the_remedy(filled: VectorStore) -> None:
-    assert filled.check_embedder("c", embedder="m", dimension=8).chunks == 4
+    filled.check_embedder("c", embedder="m", dimension=8)
     with pytest.raises(SettingsError, match=r"embedded with m \(8 dimensions\).*set embedding_model=m"):
         filled.check_embedder("c", embedder="m2", dimension=8)
     with pytest.raises(SettingsError, match="holds vectors of 8 dimensions made by m, the query has 3"):
@@ -186,6 +201,90 @@ def test_refusals_are_one_line(filled: VectorStore) -> None:
     with pytest.raises(InvalidRequest) as caught:
         filled.create_collection("not a name!", embedder="m", dimension=8)
     assert "\n" not in str(caught.value)
+
+
+def test_one_seal_serves_all_who_asked_before_it(filled: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    seals: list[str] = []
+    monkeypatch.setattr(filled, "_seal", seals.append)
+    filled._writes.acquire()
+    threads = [threading.Thread(target=filled.seal, args=("c",)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    while filled._seals.ask("other") and filled._seals._asked["c"] < 5:
+        pass
+    filled._writes.release()
+    for thread in threads:
+        thread.join()
+    assert seals == ["c"]
+    filled.seal("c")
+    assert seals == ["c", "c"]
+
+
+def test_documents_by_name(filled: VectorStore) -> None:
+    filled.upsert("c", chunks("other.md", "b" * 64, ["one", "two"]), axes(2))
+    assert [record.name for record in filled.documents("c", ["other.md", "nobody.md"])] == ["other.md"]
+    assert filled.documents("c", []) == []
+    many = [f"{n}.md" for n in range(250)]
+    assert [record.name for record in filled.documents("c", [*many, "manual.md"])] == ["manual.md"]
+
+
+def test_what_is_said_of_a_collection_and_a_document_can_change(filled: VectorStore) -> None:
+    filled.set_info("c", {"owner": "you", "text": 'quo"te ü'})
+    record = filled.collection("c")
+    assert (record.info, record.embedder, record.chunks) == ({"owner": "you", "text": 'quo"te ü'}, "m", 4)
+    changed = filled.describe_document("c", "manual.md", {"description": "new"})
+    assert changed.info == {"chunks": 4, "description": "new"}
+    found, vectors = filled.chunks("c", "manual.md")
+    assert found[1:] == chunks()[1:]
+    np.testing.assert_array_equal(vectors, axes())
+    with pytest.raises(NotFound, match=r"Document gone\.md does not exist"):
+        filled.describe_document("c", "gone.md", {})
+    with pytest.raises(NotFound):
+        filled.set_info("gone", {})
+
+
+def test_who_writes_on_after_a_withdrawal_is_stopped(filled: VectorStore) -> None:
+    filled.withdraw("c", "manual.md", HASH)
+    assert filled.count("c") == 0
+    with pytest.raises(Cancelled, match=r"manual\.md was withdrawn"):
+        filled.upsert("c", chunks(), axes())
+    filled.upsert("c", chunks("manual.md", "b" * 64), axes())
+    filled.admit("c", "manual.md", HASH)
+    filled.upsert("c", chunks(), axes())
+    assert filled.count("c") == 8
+
+
+def test_everything_is_read_once(filled: VectorStore) -> None:
+    texts = [f"text {n}" for n in range(600)]
+    filled.upsert("c", chunks("long.md", "b" * 64, texts), np.ones((600, 8), np.float32))
+    parts = list(filled.everything("c"))
+    found = [chunk for part, _ in parts for chunk in part]
+    assert len(found) == len({chunk.id for chunk in found}) == 604
+    assert max(len(part) for part, _ in parts) <= 256
+
+
+def test_a_database_without_sparse_vectors_says_so_in_one_line(
+    filled: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if filled.abilities().sparse:
+        old = Abilities("v2.3.5-lite", lite=False, sparse=False)
+        monkeypatch.setattr(filled, "abilities", lambda: old)
+    said = (r"^the Milvus server at .* \(v2\.3\.5-lite\) has no sparse vectors, so there is no lexical search \(BM25\),"
+            r" only the dense one: use a server from 2\.4 on, or Milvus Lite$")
+    with pytest.raises(SettingsError, match=said):
+        filled.search_lexical("c", "pump", 3)
+    hits = filled.search_hybrid("c", "pump", axes()[3], 4)
+    assert hits[0].chunk.ordinal == 3
+    assert hits[0].ranks == {"dense": 1}
+
+
+@pytest.mark.parametrize(
+    ("version", "lite", "sparse"),
+    [("milvus_lite-3.2.2", True, True), ("v2.3.5-lite", False, False), ("v2.4.0", False, True),
+     ("2.6.5-gpu", False, True), ("master-2026", False, True), ("v3.0", False, True)],
+)
+def test_what_a_version_can_do(version: str, lite: bool, sparse: bool) -> None:
+    assert Abilities.of(version) == Abilities(version, lite=lite, sparse=sparse)
 
 
 def test_a_long_heading_path_is_cut_from_the_inside(filled: VectorStore) -> None:

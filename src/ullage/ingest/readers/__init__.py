@@ -1,56 +1,98 @@
-"""One reader a format. `read` checks a file before any of them sees it."""
+"""One reader a format. `pages_of` checks a file before any of them sees it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import importlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from ullage.errors import DocumentRefused
-from ullage.ingest.document import Document
-from ullage.ingest.readers.html import read_html
-from ullage.ingest.readers.markdown import read_markdown
-from ullage.ingest.readers.pdf import read_pdf
-from ullage.ingest.readers.sniff import check_kind
-from ullage.ingest.readers.text import read_text
+from ullage.ingest.document import Document, Page
+from ullage.ingest.readers.source import Reader, Source, Wish
 
-Reader = Callable[[Path, str], Document]
-
-READERS: dict[str, Reader] = {
-    ".htm": read_html,
-    ".html": read_html,
-    ".markdown": read_markdown,
-    ".md": read_markdown,
-    ".pdf": read_pdf,
-    ".txt": read_text,
+_READERS = {
+    ".avi": "media.read_media",
+    ".bmp": "pictures.read_picture",
+    ".csv": "csv.read_csv",
+    ".docx": "docx.read_docx",
+    ".eml": "",
+    ".epub": "epub.read_epub",
+    ".gif": "pictures.read_picture",
+    ".htm": "html.read_html",
+    ".html": "html.read_html",
+    ".jpeg": "pictures.read_picture",
+    ".jpg": "pictures.read_picture",
+    ".json": "json.read_json",
+    ".markdown": "markdown.read_markdown",
+    ".md": "markdown.read_markdown",
+    ".mkv": "media.read_media",
+    ".mov": "media.read_media",
+    ".mp3": "media.read_media",
+    ".mp4": "media.read_media",
+    ".pdf": "pdf.read_pdf",
+    ".png": "pictures.read_picture",
+    ".pptx": "pptx.read_pptx",
+    ".sh": "text.read_text",
+    ".tif": "pictures.read_picture",
+    ".tiff": "pictures.read_picture",
+    ".txt": "text.read_text",
+    ".wav": "media.read_media",
+    ".xlsx": "xlsx.read_xlsx",
 }
-SUPPORTED = tuple(suffix.removeprefix(".") for suffix in READERS)
-LONGEST_TEXT_BYTES = 64 << 20
-"""Of a format that is read into memory as a whole."""
+"""Suffix to module and function: an ingestor loads only the libraries of the formats that it is given."""
+
+BEYOND_BLUEPRINT = frozenset((".csv", ".eml", ".epub", ".gif", ".htm", ".markdown", ".tif", ".xlsx"))
+"""What the stack we replace does not take, and `strict_compatibility` refuses."""
+
+SUPPORTED = tuple(suffix.removeprefix(".") for suffix in _READERS)
+STRICTLY_SUPPORTED = tuple(suffix.removeprefix(".") for suffix in _READERS if suffix not in BEYOND_BLUEPRINT)
 
 
-def extension(name: str) -> str:
+def extension(name: str, *, strict: bool = False) -> str:
     """The suffix that chooses the reader. Raises DocumentRefused naming those there are."""
-    suffix = Path(name).suffix.lower()
-    if suffix not in READERS:
-        raise DocumentRefused(f"{name}: Unsupported file type, supported file types are: {', '.join(SUPPORTED)}")
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix not in _READERS or (strict and suffix in BEYOND_BLUEPRINT):
+        known = ", ".join(STRICTLY_SUPPORTED if strict else SUPPORTED)
+        raise DocumentRefused(f"{name}: Unsupported file type, supported file types are: {known}")
     return suffix
 
 
-def read(path: Path, name: str | None = None, *, limit_bytes: int | None = None) -> Document:
-    """The document in `path`, called `name` (default: the file's own name).
+def read(path: Path, name: str | None = None, *, limit_bytes: int | None = None, wish: Wish | None = None) -> Document:
+    """The document in `path`, called `name` (default: the file's own name), read in this process.
 
     Raises DocumentRefused with one line that names the file, what is wrong with it and what would help.
     """
-    name = path.name if name is None else name
-    suffix = extension(name)
-    check_file(path, name, limit_bytes)
-    if suffix != ".pdf":
-        check_file(path, name, LONGEST_TEXT_BYTES)
-    check_kind(path, name, suffix)
-    document = READERS[suffix](path, name)
-    if not any(page.blocks for page in document.pages):
-        raise DocumentRefused(f"{name}: holds no text that could be searched; give a file with text in it")
-    return document
+    source = Source(path.name if name is None else name, path, wish=wish or Wish())
+    pages = tuple(pages_of(source, limit_bytes=limit_bytes))
+    return Document(source.name, pages, tuple(source.warnings))
+
+
+def pages_of(source: Source, *, limit_bytes: int | None = None) -> Iterator[Page]:
+    """The pages of a file as they are read. Raises DocumentRefused, at the latest at the end."""
+    suffix = extension(source.name)
+    if source.path is not None:
+        check_file(source.path, source.name, limit_bytes)
+    elif not source.content:
+        raise DocumentRefused(f"{source.name}: is empty (0 bytes); attach it again")
+    from ullage.ingest.readers.sniff import check_kind
+
+    check_kind(source, suffix)
+    found = False
+    for page in _reader(suffix)(source):
+        found = found or bool(page.blocks or page.pictures)
+        yield page
+    if not found:
+        raise DocumentRefused(f"{source.name}: holds no text that could be searched; give a file with text in it")
+
+
+def _reader(suffix: str) -> Reader:
+    if suffix == ".eml":
+        from ullage.ingest.readers.eml import read_eml
+
+        return lambda source: read_eml(source, pages_of)
+    module, _, function = _READERS[suffix].partition(".")
+    reader: Reader = getattr(importlib.import_module(f"ullage.ingest.readers.{module}"), function)
+    return reader
 
 
 def check_file(path: Path, name: str, limit_bytes: int | None) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import lxml.html
 from lxml import etree
 
 from ullage.errors import DocumentRefused
-from ullage.ingest.document import Block, Document, Headings, Page, one_line, table_block
+from ullage.ingest.document import Block, Headings, Page, Picture, one_line, page_of, table_block
+from ullage.ingest.readers.pictures import inline_picture
+from ullage.ingest.readers.source import Source
 from ullage.ingest.readers.text import decode
 
 SKIPPED = frozenset(
@@ -29,32 +30,35 @@ DEEPEST = 250
 _CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?([A-Za-z0-9_-]+)", re.IGNORECASE)
 
 
-class _TooDeep(Exception):
-    pass
-
-
-def read_html(path: Path, name: str) -> Document:
+def read_html(source: Source) -> Iterator[Page]:
     """Raises DocumentRefused for bytes that are no text and for nesting beyond sense."""
-    text = _text_of(path.read_bytes(), name)
-    try:
-        blocks = tuple(blocks_of_html(text, Headings()))
-    except _TooDeep:
-        raise DocumentRefused(f"{name}: nests more than {DEEPEST} elements inside each other; "
-                              "save the page again from a browser") from None
-    return Document(name, (Page(1, blocks),))
+    yield page_of(1, blocks_of_html(text_of_html(source.read(), source.name), Headings(), source))
 
 
-def blocks_of_html(text: str, headings: Headings) -> Iterator[Block]:
-    """Blocks of a page or a fragment, under the headings that are open before it."""
+def blocks_of_html(text: str, headings: Headings, source: Source) -> Iterator[Block | Picture]:
+    """Blocks of a page or a fragment, under the headings that are open before it.
+
+    Raises DocumentRefused for nesting beyond sense. Nothing the page points to is fetched.
+    """
     parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
     try:
         root = lxml.html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
     except etree.ParserError:
         return
-    yield from _Walk(headings).blocks(root)
+    _check_depth(root, source.name)
+    yield from _Walk(headings, source).blocks(root)
 
 
-def _text_of(content: bytes, name: str) -> str:
+def _check_depth(root: Any, name: str) -> None:
+    depth = 0
+    for event, _ in etree.iterwalk(root, events=("start", "end")):
+        depth += 1 if event == "start" else -1
+        if depth > DEEPEST:
+            raise DocumentRefused(f"{name}: nests more than {DEEPEST} elements inside each other; "
+                                  "save the page again from a browser")
+
+
+def text_of_html(content: bytes, name: str) -> str:
     """The page's own charset counts where the bytes are not UTF-8."""
     declared = _CHARSET.search(content[:4096])
     try:
@@ -72,17 +76,14 @@ def _text_of(content: bytes, name: str) -> str:
 class _Walk:
     """Goes through the tree without recursion and gathers text until a block ends."""
 
-    def __init__(self, headings: Headings) -> None:
+    def __init__(self, headings: Headings, source: Source) -> None:
         self._headings = headings
+        self._source = source
         self._parts: list[str] = []
 
-    def blocks(self, root: Any) -> Iterator[Block]:
-        depth = 0
+    def blocks(self, root: Any) -> Iterator[Block | Picture]:
         walk = etree.iterwalk(root, events=("start", "end"))
         for event, element in walk:
-            depth += 1 if event == "start" else -1
-            if depth > DEEPEST:
-                raise _TooDeep
             tag = element.tag if isinstance(element.tag, str) else ""
             if event == "start":
                 if (tag in SKIPPED and not _heads_content(element)) or _hidden(element):
@@ -99,13 +100,17 @@ class _Walk:
                 self._parts.append(element.tail or "")
         yield from self._paragraph()
 
-    def _enter(self, element: Any, tag: str) -> Iterator[Block]:
+    def _enter(self, element: Any, tag: str) -> Iterator[Block | Picture]:
         if tag in BREAKS:
             yield from self._paragraph()
         if tag == "br":
             self._parts.append("\n")
-        if tag == "img" and element.get("alt"):
-            self._parts.append(f" {element.get('alt')} ")
+        if tag == "img":
+            self._parts.append(f" {element.get('alt')} " if element.get("alt") else "")
+            picture = inline_picture(element.get("src") or "", self._source, self._headings.path)
+            if picture is not None:
+                yield from self._paragraph()
+                yield picture
         self._parts.append(element.text or "")
 
     def _paragraph(self) -> Iterator[Block]:

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from ullage.ingest.document import Block, Document, Headings, Page, clean, one_line, table_block
+from ullage.errors import DocumentRefused
+from ullage.ingest.document import Block, Headings, Page, Picture, clean, one_line, page_of, table_block
 from ullage.ingest.readers.html import blocks_of_html
+from ullage.ingest.readers.source import Source
 from ullage.ingest.readers.text import decode
+
+DEEPEST = 100
+"""Levels of lists and quotations. The parser drops what lies deeper without a word."""
 
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n(?:---|\.\.\.)\n", re.DOTALL)
 
 
-def read_markdown(path: Path, name: str) -> Document:
-    text = _FRONT_MATTER.sub("", decode(path.read_bytes(), name))
-    tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    return Document(name, (Page(1, tuple(_blocks(tokens))),))
+def read_markdown(source: Source) -> Iterator[Page]:
+    text = _FRONT_MATTER.sub("", decode(source.read(), source.name))
+    tokens = MarkdownIt("commonmark", {"maxNesting": DEEPEST}).enable("table").parse(text)
+    if any(token.level >= DEEPEST - 1 for token in tokens):
+        raise DocumentRefused(f"{source.name}: nests more than {DEEPEST} lists and quotations inside each other; "
+                              "flatten it")
+    yield page_of(1, _blocks(tokens, source))
 
 
-def _blocks(tokens: list[Token]) -> Iterator[Block]:
+def _blocks(tokens: list[Token], source: Source) -> Iterator[Block | Picture]:
     headings = Headings()
     position = 0
     while position < len(tokens):
@@ -44,7 +51,7 @@ def _blocks(tokens: list[Token]) -> Iterator[Block]:
             if items:
                 yield Block("list", "\n".join(items), path=headings.path, items=items)
         elif token.type == "html_block":
-            yield from blocks_of_html(token.content, headings)
+            yield from blocks_of_html(token.content, headings, source)
         elif token.type in ("inline", "fence", "code_block"):
             paragraph = clean(_text([token]))
             if paragraph:

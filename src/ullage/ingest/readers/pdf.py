@@ -1,199 +1,215 @@
-"""PDF: the text layer by pdfium, with headings, tables and paragraphs found again."""
+"""PDF: the text layer by pdfium, page by page, with headings, tables and paragraphs found again.
+
+Scripts, forms' actions, attachments and links are never run, opened or followed. What a document has of all pages
+(sizes of headings) is learnt from a sample of them, so that a long one streams.
+"""
 
 from __future__ import annotations
 
-import math
-import re
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
+from PIL import Image
 
 from ullage.errors import DocumentRefused
-from ullage.ingest.document import Block, Document, Headings, Page, clean, one_line, table_block
-from ullage.ingest.readers.pdf_page import Line, lines_of, rulings_of
-from ullage.ingest.readers.pdf_tables import Table, join_words, take_aligned, take_ruled
+from ullage.ingest.document import Headings, Page, Picture
+from ullage.ingest.readers.layout import Item, in_reading_order
+from ullage.ingest.readers.pdf_blocks import Sizes, blocks_of
+from ullage.ingest.readers.pdf_page import Line, Sheet, lines_of, rulings_of
+from ullage.ingest.readers.pdf_running import RunningLines
+from ullage.ingest.readers.pdf_tables import take_aligned, take_ruled
+from ullage.ingest.readers.pdf_text import is_broken
+from ullage.ingest.readers.pictures import MOST_PIXELS, MOST_SIDE, png_of, thumbnail
+from ullage.ingest.readers.source import Source
 
 MOST_PAGES = 5000
-EDGE = 0.1
-"""Share of a page's height at its top and bottom where running headers and footers stand."""
-REPEATED = 0.4
-HEADING_SIZE = 1.1
-"""A heading's characters are at least this much taller than those of the text."""
-LONGEST_HEADING = 160
+MOST_POINTS = 14_400
+"""A side of a page: 200 inches, as far as the format goes."""
+
+SAMPLED = 64
+"""Pages from which the sizes of headings are learnt."""
+
+AHEAD = 6
+"""Pages read ahead of the one that is given out, to know what repeats on its neighbours."""
+
+LOOK_DPI = 200
+LEAST_PICTURE = 0.03
+"""Share of the page below which a picture on it is not looked at."""
+
+MOST_PICTURES_PER_PAGE = 10
 
 _PDFIUM = threading.Lock()
 """pdfium is not thread-safe."""
 
-_NUMBER = re.compile(r"\d+")
-_ENTRY = re.compile(r"(?:[•◦▪‣·–—*-]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+\S")
-_CAPTION = re.compile(r"(?:Table|Tab\.|Tabelle|Tableau|Tabla)\s+[A-Z]?\d[\d.]*\b", re.IGNORECASE)
-
 
 @dataclass(slots=True)
-class _Sheet:
-    """What was found on one page, in reading order. `pictured`: it shows something, but holds no text."""
+class _Leaf:
+    """What was found on one page, in reading order. `bare`: it shows something, but says nothing that can be read."""
 
     number: int
+    width: float
     height: float
-    items: list[Line | Table] = field(default_factory=list)
-    pictured: bool = False
+    items: list[Item] = field(default_factory=list)
+    bare: str = ""
+    pictures: tuple[Picture, ...] = ()
+    thumbnail: bytes = b""
 
 
-def read_pdf(path: Path, name: str) -> Document:
-    """Raises DocumentRefused for an encrypted or broken file, too many pages, or no text layer at all.
+def read_pdf(source: Source) -> Iterator[Page]:
+    """Raises DocumentRefused for an encrypted or broken file, too many pages, or nothing on any page that can be read.
 
-    Pages without text in a file that has some are named in `warnings`.
+    Pages without a text layer, or with a broken one, in a file that has good ones are named in `warnings`, unless a
+    vision service looks at them.
     """
     with _PDFIUM:
-        sheets = list(_sheets(path, name))
-    bare = [sheet.number for sheet in sheets if sheet.pictured]
-    if bare and not any(sheet.items for sheet in sheets):
-        raise DocumentRefused(f"{name}: {len(bare)} of {len(sheets)} pages have no text layer; OCR comes with the "
-                              "vision service, until then give a PDF with text")
-    warnings = (f"{name}: {_pages_text(bare)} no text layer and cannot be found ({len(bare)} of {len(sheets)} pages); "
-                "OCR comes with the vision service",) if bare else ()
-    _drop_running_lines(sheets)
-    return Document(name, tuple(_pages(sheets)), warnings)
+        document = _opened(source)
+        try:
+            source.total = len(document)
+            sizes = _sampled(document, source)
+            headings = Headings()
+            bare: list[_Leaf] = []
+            any_text = False
+            for leaf in RunningLines(AHEAD).dropped(_leaves(document, source)):
+                any_text = any_text or bool(leaf.items)
+                if leaf.bare and not source.wish.look:
+                    bare.append(leaf)
+                    leaf.items = []
+                blocks = tuple(blocks_of(leaf.items, sizes, headings, leaf.height))
+                yield Page(leaf.number, blocks, leaf.width, leaf.height, leaf.pictures, leaf.thumbnail)
+        finally:
+            document.close()
+    if bare:
+        _tell(bare, source)
 
 
-def _pages_text(numbers: Sequence[int]) -> str:
-    shown = ", ".join(str(number) for number in numbers[:10]) + (" ..." if len(numbers) > 10 else "")
-    return f"page {shown} has" if len(numbers) == 1 else f"pages {shown} have"
+def _tell(bare: Sequence[_Leaf], source: Source) -> None:
+    reason = bare[0].bare
+    remedy = "set vision_url to have them read by OCR"
+    if len(bare) == source.total:
+        raise DocumentRefused(f"{source.name}: {len(bare)} of {source.total} pages have {reason}; {remedy}, or give a "
+                              "PDF with text")
+    shown = ", ".join(str(leaf.number) for leaf in bare[:10]) + (" ..." if len(bare) > 10 else "")
+    have = f"page {shown} has" if len(bare) == 1 else f"pages {shown} have"
+    source.warnings.append(f"{source.name}: {have} {reason} and cannot be found ({len(bare)} of {source.total} pages); "
+                           f"{remedy}")
 
 
-def _sheets(path: Path, name: str) -> Iterator[_Sheet]:
+def _opened(source: Source) -> pdfium.PdfDocument:
     try:
-        document = pdfium.PdfDocument(path)
+        document = pdfium.PdfDocument(source.content if source.path is None else source.path)
     except pdfium.PdfiumError as error:
-        if getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD:
-            raise DocumentRefused(f"{name}: is encrypted; remove the password and upload it again") from None
-        raise DocumentRefused(f"{name}: is a broken PDF; save or print it to PDF again") from None
-    try:
-        if len(document) > MOST_PAGES:
-            raise DocumentRefused(f"{name}: has {len(document)} pages, {MOST_PAGES} at most; split it")
-        for index in range(len(document)):
-            yield _sheet(document, index, name)
-    finally:
+        # pdfium leaves the last document's error standing where it gives none for this one.
+        if getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD and _says_encrypted(source):
+            raise DocumentRefused(f"{source.name}: is encrypted; remove the password and upload it again") from None
+        raise DocumentRefused(f"{source.name}: is a broken PDF; save or print it to PDF again") from None
+    if not 0 < len(document) <= MOST_PAGES:
+        pages = len(document)
         document.close()
+        raise DocumentRefused(f"{source.name}: has {pages} pages, {MOST_PAGES} at most; split it" if pages else
+                              f"{source.name}: has no pages; save or print it to PDF again")
+    return document
 
 
-def _sheet(document: pdfium.PdfDocument, index: int, name: str) -> _Sheet:
+def _says_encrypted(source: Source) -> bool:
+    with source.open() as stream:
+        kept = b""
+        while part := stream.read(1 << 20):
+            if b"/Encrypt" in kept + part:
+                return True
+            kept = part[-8:]
+    return False
+
+
+def _sampled(document: pdfium.PdfDocument, source: Source) -> Sizes:
+    sizes = Sizes()
+    count = len(document)
+    places = range(count) if count <= SAMPLED else range(0, count, count // SAMPLED + 1)
+    for index in places:
+        with _page(document, index, source) as page:
+            sizes.add(lines_of(page, Sheet.of(page))[0])
+    return sizes
+
+
+@contextmanager
+def _page(document: pdfium.PdfDocument, index: int, source: Source) -> Iterator[pdfium.PdfPage]:
     try:
         page = document[index]
     except pdfium.PdfiumError:
-        raise DocumentRefused(f"{name}: page {index + 1} is broken; save or print it to PDF again") from None
+        raise DocumentRefused(f"{source.name}: page {index + 1} is broken; save or print it to PDF again") from None
     try:
-        sheet = _Sheet(index + 1, page.get_height())
-        lines = lines_of(page)
-        if lines:
-            items, _ = take_ruled(lines, rulings_of(page))
-            sheet.items = take_aligned(items)
-        else:
-            sheet.pictured = next(iter(page.get_objects(max_depth=2)), None) is not None
-        return sheet
+        if not 0 < max(page.get_size()) <= MOST_POINTS:
+            raise DocumentRefused(f"{source.name}: page {index + 1} is larger than {MOST_POINTS} points; print it to "
+                                  "PDF again")
+        yield page
     finally:
         page.close()
 
 
-def _drop_running_lines(sheets: Sequence[_Sheet]) -> None:
-    """Lines at the edge that are the same on many pages, page numbers apart."""
-    counts = Counter(key for sheet in sheets for key in {_key(line) for line in _edge_lines(sheet)})
-    least = max(3, math.ceil(REPEATED * len(sheets)))
-    for sheet in sheets:
-        running = [line for line in _edge_lines(sheet) if counts[_key(line)] >= least]
-        sheet.items = [item for item in sheet.items if not any(item is line for line in running)]
+def _leaves(document: pdfium.PdfDocument, source: Source) -> Iterator[_Leaf]:
+    for index in range(len(document)):
+        with _page(document, index, source) as page:
+            yield _leaf(page, index + 1, source)
 
 
-def _edge_lines(sheet: _Sheet) -> Iterator[Line]:
-    for item in sheet.items:
-        if isinstance(item, Line) and (item.bottom > sheet.height * (1 - EDGE) or item.top < sheet.height * EDGE):
-            yield item
+def _leaf(page: pdfium.PdfPage, number: int, source: Source) -> _Leaf:
+    sheet = Sheet.of(page)
+    leaf = _Leaf(number, sheet.width, sheet.height)
+    lines, unmapped = lines_of(page, sheet)
+    if not lines:
+        leaf.bare = "no text layer" if next(iter(page.get_objects(max_depth=2)), None) is not None else ""
+    elif is_broken(" ".join(line.text for line in lines), unmapped):
+        leaf.bare = "a text layer that makes no sense"
+    else:
+        items, _ = take_ruled(lines, rulings_of(page, sheet))
+        leaf.items = take_aligned(in_reading_order(items))
+    if source.wish.look:
+        leaf.pictures = tuple(_pictures(page, sheet, leaf))
+    if source.wish.thumbnail_pixels:
+        pixels = source.wish.thumbnail_pixels
+        leaf.thumbnail = thumbnail(_rendered(page, sheet, pixels / max(sheet.width, sheet.height)), pixels)
+    return leaf
 
 
-def _key(line: Line) -> str:
-    return _NUMBER.sub("#", line.text)
+def _rendered(page: pdfium.PdfPage, sheet: Sheet, scale: float) -> Image.Image:
+    """Grey, and never of more pixels than a picture may have."""
+    side, area = max(sheet.width, sheet.height), sheet.width * sheet.height
+    scale = min(scale, MOST_SIDE / side, (MOST_PIXELS / 4 / max(1.0, area)) ** 0.5)
+    image: Image.Image = page.render(scale=scale, grayscale=True, may_draw_forms=False).to_pil()
+    return image
 
 
-def _pages(sheets: Sequence[_Sheet]) -> Iterator[Page]:
-    levels = _heading_levels(sheets)
-    headings = Headings()
-    for sheet in sheets:
-        yield Page(sheet.number, tuple(_blocks(sheet.items, levels, headings)))
+def _pictures(page: pdfium.PdfPage, sheet: Sheet, leaf: _Leaf) -> Iterator[Picture]:
+    """The whole page where its text cannot be read, else the larger pictures on it."""
+    whole = (0.0, 0.0, sheet.width, sheet.height)
+    if leaf.bare:
+        yield Picture(png_of(_rendered(page, sheet, LOOK_DPI / 72)), box=whole, whole=True)
+        return
+    places = [place for place in map(sheet.clipped, _image_boxes(page, sheet)) if place is not None
+              and (place[2] - place[0]) * (place[3] - place[1]) >= LEAST_PICTURE * sheet.width * sheet.height]
+    places = [place for place in places if not _has_text(leaf.items, place)][:MOST_PICTURES_PER_PAGE]
+    if not places:
+        return
+    image = _rendered(page, sheet, LOOK_DPI / 72)
+    scale = image.width / sheet.width
+    for left, bottom, right, top in places:
+        box = (left, sheet.height - top, right, sheet.height - bottom)
+        crop = image.crop((round(box[0] * scale), round(box[1] * scale), round(box[2] * scale), round(box[3] * scale)))
+        above = sum(item.bottom >= bottom for item in leaf.items)
+        yield Picture(png_of(crop), place=above, box=box)
 
 
-def _heading_levels(sheets: Sequence[_Sheet]) -> dict[float, int]:
-    """Level by rounded size for every size clearly above that of most characters."""
-    characters: Counter[float] = Counter()
-    for sheet in sheets:
-        for item in sheet.items:
-            if isinstance(item, Line):
-                characters[_rounded(item.size)] += len(item.text)
-    if not characters:
-        return {}
-    body = characters.most_common(1)[0][0]
-    larger = sorted((size for size in characters if size >= body * HEADING_SIZE), reverse=True)
-    return {size: level for level, size in enumerate(larger, start=1)}
+def _image_boxes(page: pdfium.PdfPage, sheet: Sheet) -> Iterator[tuple[float, float, float, float]]:
+    for item in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=3):
+        yield sheet.shown(*item.get_bounds())
 
 
-def _rounded(size: float) -> float:
-    return round(size * 2) / 2
-
-
-def _blocks(items: Sequence[Line | Table], levels: dict[float, int], headings: Headings) -> Iterator[Block]:
-    caption = ""
-    for group in _groups(items, levels):
-        if isinstance(group, Table):
-            block = table_block(group.cells, headings.path, caption)
-            caption = ""
-            if block is not None:
-                yield block
-            continue
-        if caption:
-            yield Block("paragraph", caption, path=headings.path)
-            caption = ""
-        text = one_line(clean(join_words([line.text for line in group])))
-        level = levels.get(_rounded(group[0].size), 0)
-        if not text:
-            continue
-        if level and len(text) <= LONGEST_HEADING:
-            yield headings.enter(level, text)
-        elif _CAPTION.match(text) and len(text) <= LONGEST_HEADING:
-            caption = text
-        else:
-            yield Block("paragraph", text, path=headings.path)
-    if caption:
-        yield Block("paragraph", caption, path=headings.path)
-
-
-def _groups(items: Sequence[Line | Table], levels: dict[float, int]) -> Iterator[list[Line] | Table]:
-    """Lines that make one paragraph or heading; tables as they are."""
-    lines: list[Line] = []
-    for item in items:
-        if isinstance(item, Table):
-            if lines:
-                yield lines
-            lines = []
-            yield item
-        elif lines and _goes_on(lines[-1], item, levels):
-            lines.append(item)
-        else:
-            if lines:
-                yield lines
-            lines = [item]
-    if lines:
-        yield lines
-
-
-def _goes_on(last: Line, line: Line, levels: dict[float, int]) -> bool:
-    """Whether a line continues the paragraph of the one before."""
-    if levels.get(_rounded(last.size), 0) != levels.get(_rounded(line.size), 0):
-        return False
-    gap = last.bottom - line.top
-    if not -1.5 * line.size < gap < 0.45 * line.size:
-        return False
-    return not _ENTRY.match(line.text) and not _CAPTION.match(last.text)
+def _has_text(items: Sequence[Item], place: tuple[float, float, float, float]) -> bool:
+    """Whether the text layer has lines over the picture: then somebody has read it already."""
+    left, bottom, right, top = place
+    inside = [item for item in items if isinstance(item, Line) and left <= (item.left + item.right) / 2 <= right
+              and bottom <= (item.bottom + item.top) / 2 <= top]
+    return len(inside) > 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,14 +16,17 @@ WIDE_GAP = 8.0
 LEAST_ROWS_WITHOUT_RULES = 3
 LONGEST_CELL_WORDS = 12
 MOST_RULINGS = 3000
+CAPTION = re.compile(r"(?:Table|Tab\.|Tabelle|Tableau|Tabla)\s+[A-Z]?\d[\d.]*\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`cells` by row, header first; `bottom` and `top` are where it stands on the page."""
+    """`cells` by row, header first, and where it stands on the page."""
 
     cells: list[list[str]]
+    left: float
     bottom: float
+    right: float
     top: float
 
 
@@ -123,11 +127,11 @@ def _replace(items: list[Line | Table], grid: _Grid) -> tuple[list[Line | Table]
         if len(outside) < len(item.words) and place is None:
             place = len(kept)
         if outside:
-            kept.append(Line(outside))
+            kept.append(Line(tuple(outside)))
     texts = [[join_words(cell) for cell in row] for row in cells]
     if place is None or not _is_table(texts):
         return items, False
-    kept.insert(place, Table([row for row in texts if any(row)], grid.ys[-1], grid.ys[0]))
+    kept.insert(place, Table([row for row in texts if any(row)], grid.xs[0], grid.ys[-1], grid.xs[-1], grid.ys[0]))
     return kept, True
 
 
@@ -159,7 +163,7 @@ def take_aligned(items: Sequence[Line | Table]) -> list[Line | Table]:
     taken: list[Line | Table] = []
     run: list[Line] = []
     for item in [*_visual_rows(items), None]:
-        if isinstance(item, Line) and len(_cells_of(item)) >= 2 and _follows(run, item):
+        if isinstance(item, Line) and ((len(_cells_of(item)) >= 2 and _follows(run, item)) or _wraps(run, item)):
             run.append(item)
             continue
         taken += _table_or_lines(run)
@@ -169,6 +173,17 @@ def take_aligned(items: Sequence[Line | Table]) -> list[Line | Table]:
         elif item is not None:
             taken.append(item)
     return taken
+
+
+def _wraps(run: Sequence[Line], line: Line) -> bool:
+    """Whether a line goes on with cells of the row above: close below it, and only under cells after the first."""
+    if not run or not -0.5 * line.size < run[-1].bottom - line.top < 0.35 * line.size:
+        return False
+    starts = [cell[0].left for above in run for cell in _cells_of(above)[1:]]
+    cells = _cells_of(line)
+    return len(cells) < len(_cells_of(run[0])) and all(
+        any(abs(cell[0].left - start) <= TOUCH for start in starts) for cell in cells
+    )
 
 
 def _visual_rows(items: Sequence[Line | Table]) -> list[Line | Table]:
@@ -182,7 +197,7 @@ def _visual_rows(items: Sequence[Line | Table]) -> list[Line | Table]:
             and abs(item.bottom - last.bottom) < 0.3 * last.size
             and item.left > last.right
         ):
-            rows[-1] = Line([*last.words, *item.words])
+            rows[-1] = Line((*last.words, *item.words))
         else:
             rows.append(item)
     return rows
@@ -205,15 +220,23 @@ def _cells_of(line: Line) -> list[list[Word]]:
 
 
 def _table_or_lines(run: list[Line]) -> list[Line | Table]:
-    if len(run) < LEAST_ROWS_WITHOUT_RULES:
+    wrapped = [_wraps(run[:number], line) for number, line in enumerate(run)]
+    if wrapped.count(False) < LEAST_ROWS_WITHOUT_RULES:
         return list(run)
     columns = _columns(run)
-    texts = [[_in_column(line, column) for column in columns] for line in run]
+    texts: list[list[str]] = []
+    for line, goes_on in zip(run, wrapped, strict=True):
+        cells = [_in_column(line, column) for column in columns]
+        if goes_on:
+            texts[-1] = [join_words([*filter(None, pair)]) for pair in zip(texts[-1], cells, strict=True)]
+        else:
+            texts.append(cells)
     longest = max((len(cell.split()) for row in texts for cell in row), default=0)
     numeric_header = any(cell.replace(".", "").isdigit() for cell in texts[0])
     if len(columns) < 2 or longest > LONGEST_CELL_WORDS or numeric_header or not all(texts[0]):
         return list(run)
-    return [Table(texts, run[-1].bottom, run[0].top)]
+    left, right = min(line.left for line in run), max(line.right for line in run)
+    return [Table(texts, left, run[-1].bottom, right, run[0].top)]
 
 
 def _columns(run: Sequence[Line]) -> list[tuple[float, float]]:

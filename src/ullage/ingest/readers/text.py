@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import re
-from pathlib import Path
+from collections.abc import Iterator
 
 from charset_normalizer import from_bytes
 
 from ullage.errors import DocumentRefused
-from ullage.ingest.document import Block, Document, Page, clean
+from ullage.ingest.document import Block, Page, clean
+from ullage.ingest.readers.source import Source
 
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _BOMS = (
@@ -22,10 +23,13 @@ _BOMS = (
 SAMPLE_BYTES = 1 << 16
 
 
-def read_text(path: Path, name: str) -> Document:
+def read_text(source: Source) -> Iterator[Page]:
     """Paragraphs between blank lines."""
-    parts = (clean(part) for part in _BLANK_LINE.split(decode(path.read_bytes(), name)))
-    return Document(name, (Page(1, tuple(Block("paragraph", part) for part in parts if part)),))
+    yield Page(1, tuple(Block("paragraph", part) for part in paragraphs(decode(source.read(), source.name))))
+
+
+def paragraphs(text: str) -> list[str]:
+    return [part for part in map(clean, _BLANK_LINE.split(text)) if part]
 
 
 def decode(content: bytes, name: str) -> str:

@@ -1,0 +1,108 @@
+"""Summaries of documents: asked for, being made, and made. In SQLite, as tasks are."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ullage.store.database import Database
+
+SummaryState = Literal["PENDING", "IN_PROGRESS", "SUCCESS", "FAILED"]
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS summaries (
+    collection TEXT NOT NULL, document TEXT NOT NULL, state TEXT NOT NULL, options TEXT NOT NULL, text TEXT NOT NULL,
+    error TEXT NOT NULL, message TEXT NOT NULL, done INTEGER NOT NULL, total INTEGER NOT NULL,
+    created_s REAL NOT NULL, started_s REAL, updated_s REAL NOT NULL, completed_s REAL,
+    PRIMARY KEY (collection, document)
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """`done` of `total` pieces were read; `message` says what is going on, `error` why there is none."""
+
+    collection: str
+    document: str
+    state: SummaryState = "PENDING"
+    options: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+    error: str = ""
+    message: str = ""
+    done: int = 0
+    total: int = 0
+    created_s: float = 0.0
+    started_s: float | None = None
+    updated_s: float = 0.0
+    completed_s: float | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.state in ("SUCCESS", "FAILED")
+
+
+class SummaryLedger:
+    """Thread-safe. Every change is on the disk before the call returns. One process at a time may write."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, _TABLES)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def ask(self, collection: str, document: str, options: Mapping[str, Any]) -> None:
+        """One that was there is made anew."""
+        now = time.time()
+        with self._database.changing() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO summaries VALUES (?, ?, 'PENDING', ?, '', '', '', 0, 0, ?, NULL, ?, NULL)",
+                (collection, document, json.dumps(dict(options)), now, now),
+            )
+
+    def find(self, collection: str, document: str) -> Summary | None:
+        row = self._database.row(
+            "SELECT * FROM summaries WHERE collection = ? AND document = ?", (collection, document)
+        )
+        return None if row is None else _summary(row)
+
+    def next_open(self) -> Summary | None:
+        """The oldest that is not made; one that was in work when the process died comes first again."""
+        row = self._database.row("SELECT * FROM summaries WHERE state IN ('PENDING', 'IN_PROGRESS')"
+                                 " ORDER BY state = 'PENDING', created_s LIMIT 1")
+        return None if row is None else _summary(row)
+
+    def progress(self, summary: Summary, done: int, total: int, message: str) -> None:
+        now = time.time()
+        self._change(summary, "state = 'IN_PROGRESS', done = ?, total = ?, message = ?, updated_s = ?,"
+                              " started_s = COALESCE(started_s, ?)", (done, total, message, now, now))
+
+    def finish(self, summary: Summary, *, text: str = "", error: str = "", message: str = "") -> None:
+        now = time.time()
+        self._change(summary, "state = ?, text = ?, error = ?, message = ?, updated_s = ?, completed_s = ?",
+                     ("FAILED" if error else "SUCCESS", text, error, message, now, now))
+
+    def _change(self, summary: Summary, columns: str, values: tuple[Any, ...]) -> None:
+        """Nothing when it was asked for anew, or is gone, since."""
+        with self._database.changing() as database:
+            database.execute(
+                f"UPDATE summaries SET {columns}"  # noqa: S608
+                " WHERE collection = ? AND document = ? AND created_s = ? AND state IN ('PENDING', 'IN_PROGRESS')",
+                (*values, summary.collection, summary.document, summary.created_s),
+            )
+
+    def forget(self, collection: str, document: str | None = None) -> None:
+        """That of a document, or all of a collection."""
+        with self._database.changing() as database:
+            database.execute("DELETE FROM summaries WHERE collection = ? AND ? IN (document, '')",
+                             (collection, document or ""))
+
+
+def _summary(row: sqlite3.Row) -> Summary:
+    said = {name: row[name] for name in Summary.__dataclass_fields__}
+    return Summary(**{**said, "options": json.loads(row["options"])})
