@@ -175,7 +175,8 @@ class Worker:
             if file.attempts >= MOST_ATTEMPTS:
                 raise DocumentRefused(f"{file.name}: the ingestor died {file.attempts} times over it; convert it to "
                                       "another format or leave it out")
-            await asyncio.to_thread(self._ledger.begin, file.number)
+            if not await asyncio.to_thread(self._ledger.begin, file.number):
+                return
             done = await self._patiently(file, task)
         except UllageError as refusal:
             error = refusal.message

@@ -201,14 +201,15 @@ class Ledger:
         )
         return "" if row is None else str(row["error"])
 
-    def begin(self, number: int) -> None:
-        """Note one more attempt."""
+    def begin(self, number: int) -> bool:
+        """Note one more attempt. False for a file that has come to its end: it was cancelled meanwhile."""
         with self._database.changing() as database:
-            database.execute(
+            begun = database.execute(
                 "UPDATE files SET state = 'RUNNING', attempts = attempts + 1, left = 1"
                 " WHERE number = ? AND state IN ('RUNNING', 'PENDING')", (number,),
-            )
+            ).rowcount
             _settle(database, _task_of(database, number))
+        return bool(begun)
 
     def put_back(self, number: int) -> None:
         """A file whose work was stopped on purpose waits again, and the attempt does not count against it."""

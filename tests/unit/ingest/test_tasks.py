@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from hashing import HashingEmbedder, RunIngest
-from ullage.ingest.worker import SUSPECT_ATTEMPTS
+from ullage.ingest.worker import SUSPECT_ATTEMPTS, Worker
 from ullage.store import FileRecord, Ledger, VectorStore
 
 MANUAL = b"# Pumps\n\nThe bilge pump is serviced every six months.\n"
@@ -91,6 +91,26 @@ async def test_cancel_stops_what_runs_and_what_waits(
         embedder.gate.set()
         assert (await client.post(f"/tasks/{task}/cancel")).json()["cancelled"] == []
     assert stored(tmp_path) == {"kept.md": 1}
+
+
+async def test_a_file_that_was_cancelled_before_its_turn_is_not_begun(tmp_path: Path) -> None:
+    """It was chosen, then cancelled, then its turn came."""
+    touched: list[str] = []
+
+    class Untouched:
+        def __getattr__(self, name: str) -> object:
+            touched.append(name)
+            raise AssertionError(name)
+
+    ledger = Ledger(tmp_path / "ledger.db")
+    task = ledger.add("c", [FileRecord("a.md", "a" * 64)], {"chunk_tokens": 64, "chunk_overlap": 0})
+    worker = Worker(ledger, Untouched(), Untouched(), patience_s=1)
+    [(file, heading)] = ledger.waiting(1)
+    ledger.cancel(task.id)
+    await worker._work_on(file, heading)
+    assert touched == []
+    assert ledger.file(file.number).state == "CANCELLED"
+    ledger.close()
 
 
 async def test_a_file_that_is_half_stored_leaves_nothing_when_it_is_cancelled(

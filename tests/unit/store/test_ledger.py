@@ -123,6 +123,8 @@ def test_files_are_cancelled_one_by_one_or_all(ledger: Ledger) -> None:
     with pytest.raises(NotFound, match=r"has no file 'z\.md'"):
         ledger.cancel(task.id, "z.md")
     assert not ledger.finish(task.files[0].number), "the first outcome stays"
+    assert not ledger.begin(task.files[0].number)
+    assert not ledger.file(task.files[0].number).left
 
 
 def test_lost_files_wait_again(ledger: Ledger) -> None:
