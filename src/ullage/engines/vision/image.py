@@ -47,8 +47,8 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels or max(size) > LONGEST_SIDE:
-        raise TooLarge(f"a picture of {width} x {height} pixels is over {max_pixels} in all (vision_max_pixels) or "
-                       f"over {LONGEST_SIDE} on a side: send it smaller")
+        raise TooLarge(f"a picture of {width} x {height} pixels is over {max_pixels} pixels in all (vision_max_pixels) "
+                       f"or over {LONGEST_SIDE} on a side: send it smaller")
     if min(size) < LEAST_SIDE:
         raise InvalidRequest(f"a picture of {width} x {height} pixels shows nothing: send {LEAST_SIDE} at least")
 
