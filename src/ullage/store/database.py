@@ -35,6 +35,16 @@ class Database:
         return found[0] if found else None
 
     @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Every query inside sees one and the same moment."""
+        with self._lock:
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.execute("COMMIT")
+
+    @contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
         """All of it or nothing."""
         with self._lock:

@@ -103,20 +103,15 @@ class Ledger:
         return self.task(task)
 
     def task(self, task: str) -> TaskRecord:
-        """Raises NotFound for an id that was never given out."""
-        files = self._database.rows("SELECT * FROM files WHERE task = ? ORDER BY number", (task,))
-        return self._task(task, tuple(map(_file, files)))
+        """The task and its files as they were at one moment. Raises NotFound for an id that was never given out."""
+        with self._database.reading() as database:
+            files = database.execute("SELECT * FROM files WHERE task = ? ORDER BY number", (task,)).fetchall()
+            return _task(database, task, tuple(map(_file, files)))
 
     def heading(self, task: str) -> TaskRecord:
         """The task without its files."""
-        return self._task(task, ())
-
-    def _task(self, task: str, files: tuple[FileRecord, ...]) -> TaskRecord:
-        row = self._database.row("SELECT * FROM tasks WHERE id = ?", (task,))
-        if row is None:
-            raise NotFound(f"task {task[:80]!r} is not known: use the task_id that POST /documents gave")
-        return TaskRecord(row["id"], row["collection"], row["state"], row["created_s"], row["updated_s"],
-                          json.loads(row["options"]), files)
+        with self._database.reading() as database:
+            return _task(database, task)
 
     def tasks(self, limit: int) -> list[tuple[TaskRecord, dict[str, int]]]:
         """The newest tasks without their files, each with its number of files by state."""
@@ -312,6 +307,14 @@ def task_state(states: Sequence[str]) -> State:
     if states and all(state in ("FAILED", "CANCELLED") for state in states):
         return "FAILED"
     return "FINISHED"
+
+
+def _task(database: sqlite3.Connection, task: str, files: tuple[FileRecord, ...] = ()) -> TaskRecord:
+    row = database.execute("SELECT * FROM tasks WHERE id = ?", (task,)).fetchone()
+    if row is None:
+        raise NotFound(f"task {task[:80]!r} is not known: use the task_id that POST /documents gave")
+    return TaskRecord(row["id"], row["collection"], row["state"], row["created_s"], row["updated_s"],
+                      json.loads(row["options"]), files)
 
 
 def _file(row: sqlite3.Row) -> FileRecord:

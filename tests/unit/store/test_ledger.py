@@ -190,6 +190,26 @@ def test_a_ledger_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
         ledger.close()
 
 
+def test_a_task_and_its_files_are_of_one_moment(ledger: Ledger, tmp_path: Path) -> None:
+    """The last file ends between the two queries of a reader: it sees the task before or after, not half of each."""
+    task = ledger.add("c", files("a.md"), {})
+    ledger.begin(task.files[0].number)
+    other = Ledger(tmp_path / "ledger.db")
+    asked: list[str] = []
+
+    def meanwhile(query: str) -> None:
+        asked.append(query)
+        if query.startswith("SELECT * FROM tasks"):
+            other.finish(task.files[0].number)
+
+    ledger._database._connection.set_trace_callback(meanwhile)
+    seen = ledger.task(task.id)
+    ledger._database._connection.set_trace_callback(None)
+    other.close()
+    assert (seen.state, seen.files[0].state) == ("RUNNING", "RUNNING"), asked
+    assert ledger.task(task.id).state == "FINISHED"
+
+
 def test_an_unknown_task_is_not_found(ledger: Ledger) -> None:
     with pytest.raises(NotFound, match="'nope' is not known"):
         ledger.task("nope")
