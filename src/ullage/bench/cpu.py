@@ -35,7 +35,8 @@ MANY_COUNTS = (1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 8, 8, 10, 10, 12)
 SLOW = 0.5
 """A peer below this share of the fastest one's speed runs one round only."""
 
-OVERHEAD_CALLS = 200
+OVERHEAD_CALLS, OVERHEAD_TURNS = 20, 30
+"""Calls of a turn, and turns of each."""
 COLD_STARTS = 5
 SHORT_TOKENS = 64
 
@@ -223,21 +224,23 @@ def _race(
 
 
 def _overhead(folder: Path, cache_dir: Path, settings: dict[str, str], say: Say) -> dict[str, float]:
-    """Milliseconds that HTTP adds to five short passages, at the median. The two take turns, call by call."""
+    """Milliseconds that HTTP adds to five short passages: the median over turns of the difference between the medians
+    of two neighbouring turns, one over HTTP and one in-process, so that a machine that slows down slows both."""
     say("what HTTP adds")
-    work = [texts(folder, "5 short", (SHORT_TOKENS,) * 5, seed=4)]
+    work = [texts(folder, "5 short", (SHORT_TOKENS,) * 5, seed=4)] * OVERHEAD_CALLS
     with ExitStack() as stack:
         http = over_http(stack, folder, cache_dir, settings)
         local = stack.enter_context(in_process(folder, settings))
-        for contender in (http, local):
-            contender.run(work * 20, 1)
         taken: dict[str, list[float]] = {"http": [], "local": []}
-        for _ in range(OVERHEAD_CALLS // 20):  # twenty at a time: a client is made for each
-            taken["http"] += http.run(work * 20, 1).latencies_s
-            taken["local"] += local.run(work * 20, 1).latencies_s
-    medians = {name: statistics.median(times) * 1e3 for name, times in taken.items()}
-    return {"5 short over HTTP, median ms": medians["http"], "5 short in-process, median ms": medians["local"],
-            "HTTP adds, median ms": medians["http"] - medians["local"]}
+        for turn in range(1 + OVERHEAD_TURNS):
+            for name, contender in (("http", http), ("local", local)):
+                median_s = statistics.median(contender.run(work, 1).latencies_s)
+                if turn:  # the first warms up
+                    taken[name].append(median_s * 1e3)
+    added = [ours - alone for ours, alone in zip(taken["http"], taken["local"], strict=True)]
+    return {"5 short over HTTP, median ms": statistics.median(taken["http"]),
+            "5 short in-process, median ms": statistics.median(taken["local"]),
+            "HTTP adds, median ms": statistics.median(added)}
 
 
 def _cold_start(cache_dir: Path, say: Say) -> float:
