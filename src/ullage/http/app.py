@@ -25,8 +25,8 @@ from ullage.http.middleware import RequestMiddleware
 from ullage.version import __version__
 
 log = structlog.get_logger("ullage.http")
-GRPC_DRAIN_S = 30.0
-"""For calls in flight when the server stops; that of HTTP."""
+DRAIN_S = 30.0
+"""For calls in flight when the server stops, unless `run_server` was told another."""
 
 
 class Lifecycle(Protocol):
@@ -57,7 +57,7 @@ def build_app(info: ServiceInfo, lifecycle: Lifecycle, *, max_body: int, door: D
         yield
         health.stopping()
         if grpc is not None:
-            await grpc.stop(GRPC_DRAIN_S)
+            await grpc.stop(app.state.drain_s)
         starting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await starting
@@ -66,7 +66,7 @@ def build_app(info: ServiceInfo, lifecycle: Lifecycle, *, max_body: int, door: D
     app = FastAPI(title=f"ullage {info.service}", version=__version__, lifespan=lifespan,
                   openapi_url="/v1/openapi.json", docs_url="/v1/docs")
     app.state.health, app.state.registry, app.state.failure, app.state.on_failure = health, registry, None, None
-    app.state.kserve = None
+    app.state.kserve, app.state.drain_s = None, DRAIN_S
     if memory.gate is not None:
         app.add_middleware(GateMiddleware, gate=memory.gate)
     app.add_middleware(RequestMiddleware, max_body=max_body, metrics=HttpMetrics(registry))
