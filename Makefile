@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SHELL := /bin/bash
 
-.PHONY: demo up test check contract bench chaos clean
+.PHONY: demo up test check contract bench chaos browser clean
 
 demo: .venv/base.stamp
 	scripts/demo
@@ -24,6 +24,9 @@ bench: .venv/dev.stamp
 
 chaos: .venv/dev.stamp
 	scripts/chaos
+
+browser: .venv/dev.stamp
+	scripts/browser
 
 .venv/base.stamp: pyproject.toml constraints.txt
 	PYTHON=$(PYTHON) scripts/install ""

@@ -2,6 +2,7 @@
 
     python samples/check_samples.py            # report, exit status 1 on errors
     python samples/check_samples.py --show 3   # also print passages for unanswerable ones
+    python samples/check_samples.py --pages DIR  # also the page questions against the truth of make_pages.py
 
 Errors are: a fact that is not on the stated page or under the stated heading,
 a malformed question, a scan with a text layer, too few pages, a file set over
@@ -37,6 +38,7 @@ MIN_PAGES = 40
 MAX_BYTES = 4_000_000
 FIELDS = ["id", "question", "answer", "facts", "document", "page", "section", "kind"]
 KINDS = ("text", "table", "unanswerable")
+PAGE_KINDS = {"table", "scanned table", "scan", "chart"}
 EXPECTED = {"questions.jsonl": (24, 7, 6), "questions-dev.jsonl": (20, 5, 10)}
 HEADINGS = ("h1", "h2", "h3", "h4")
 STOP = set(
@@ -136,6 +138,29 @@ def has_facts(text: str, facts: list[list[str]]) -> bool:
     return all(any(found(form) for form in forms) for forms in facts)
 
 
+def check_page_questions(path: Path, pages: Path | None, errors: list[str]) -> None:
+    """Questions about the page test set: their form, and where the pages were made, their facts."""
+    questions: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    kinds = Counter(question["kind"] for question in questions)
+    languages = Counter(question["language"] for question in questions)
+    print(f"{path.name}: {dict(kinds)} {dict(languages)}")
+    if len(questions) != 30 or set(languages) != {"en", "de"} or set(kinds) != PAGE_KINDS:
+        errors.append(f"{path.name}: wrong number, kinds or languages of questions")
+    truths: dict[str, dict[str, Any]] = {}
+    if pages is not None:
+        truths = {truth["file"]: truth for truth in json.loads((pages / "truth.json").read_text(encoding="utf-8"))}
+    for question in questions:
+        if list(question) != [*FIELDS, "language"] or not has_facts(question["answer"], question["facts"]):
+            errors.append(f"{path.name} {question['id']}: wrong fields, or an answer without its own facts")
+        if pages is None:
+            continue
+        truth = truths[question["document"]]
+        cells = [cell for table in truth["tables"] for row in table for cell in row]
+        there = "\n".join(cells if "table" in question["kind"] else [*truth["paragraphs"], *truth["chart"]])
+        if not has_facts(there, question["facts"]) or truth["language"] != question["language"]:
+            errors.append(f"{path.name} {question['id']}: facts or language are not those of {question['document']}")
+
+
 def check_answerable(
     question: dict[str, Any], places: list[Place], errors: list[str], warnings: list[str]
 ) -> None:
@@ -228,7 +253,9 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="Check the sample handbook.")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print N passages each")
-    show: int = parser.parse_args().show
+    parser.add_argument("--pages", type=Path, help="folder that make_pages.py made")
+    asked = parser.parse_args()
+    show: int = asked.show
     errors: list[str] = []
     warnings: list[str] = []
     places = check_corpus(errors)
@@ -244,6 +271,7 @@ def main() -> int:
                 check_answerable(question, places + scanned, errors, warnings)
             elif show:
                 show_nearest(question, split_pages(places + scanned), show)
+    check_page_questions(HERE / "questions-pages.jsonl", asked.pages, errors)
     for warning in warnings:
         print("warning:", warning)
     for error in errors:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 
+from ullage.rag.connections import connect
+from ullage.rag.context import Context
 from ullage.rag.evaluate import has_facts, read_questions
 from ullage.rag.events import Ordered
 from ullage.rag.evidence import Evidence
-from ullage.rag.pipeline import Rag, connect
-from ullage.rag.question import read_question
+from ullage.rag.pipeline import Rag
 from ullage.settings import load
 
 FEATURES = ("asked", "cosine", "answers", "missing", "gap", "passage", "none")
@@ -45,11 +46,10 @@ async def examples(paths: list[Path]) -> list[Example]:
     rag, found = Rag(settings, clients), []
     try:
         for question in [item for path in paths for item in read_questions(path)]:
-            passages = ()
+            ordered = Ordered(())
             async for event in rag.search(rag.asked(question.question)):
-                passages = event.passages if isinstance(event, Ordered) else passages
-            read = read_question(question.question, [passage.text for passage in passages])
-            evidence = await rag._weigh(read, passages)
+                ordered = event if isinstance(event, Ordered) else ordered
+            _, evidence = await rag._weigh(clients, question.question, ordered, Context(ordered.passages))
             right = [question.answerable and has_facts(item.text, question.facts) for item in evidence]
             rows = torch.tensor([features(item) for item in evidence], dtype=torch.float64)
             found.append(Example(question.answerable, rows, torch.tensor(right)))

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 LINES = ("Ferry timetable and fares", "Tickets are sold in the hall.", "Bicycles travel free of charge.",
          "The northern pier opens at six.", "Dogs must be kept on a lead.", "Meals are served until nine.")
-CELLS = (("Port", "Adult", "Child"), ("Bergen", "12.50", "6.25"), ("Oslo", "18.00", "9.00"))
+Cells = tuple[tuple[str, ...], ...]
+CELLS: Cells = (("Port", "Adult", "Child"), ("Bergen", "12.50", "6.25"), ("Oslo", "18.00", "9.00"))
 
 
 def page(width: int = 520, height: int = 360) -> Image.Image:
@@ -24,18 +25,23 @@ def page(width: int = 520, height: int = 360) -> Image.Image:
     return picture
 
 
-def table(*, ruled: bool = True) -> Image.Image:
-    picture = Image.new("RGB", (640, 190), "white")
-    pencil = ImageDraw.Draw(picture)
-    for row, texts in enumerate(CELLS):
-        for column, text in enumerate(texts):
-            pencil.text((32 + 200 * column, 30 + 50 * row), text, fill="black", font_size=24)
-    if ruled:
-        for row in range(4):
-            pencil.line((20, 20 + 50 * row, 620, 20 + 50 * row), fill="black", width=2)
-        for column in range(4):
-            pencil.line((20 + 200 * column, 20, 20 + 200 * column, 170), fill="black", width=2)
+def table(cells: Cells = CELLS, *, ruled: bool = True) -> Image.Image:
+    picture = Image.new("RGB", (640, 40 + 50 * len(cells)), "white")
+    draw_table(ImageDraw.Draw(picture), cells, 20, 20, ruled=ruled)
     return picture
+
+
+def draw_table(pencil: ImageDraw.ImageDraw, cells: Cells, left: int, top: int, *, ruled: bool = True) -> None:
+    """Rows of 50 pixels, columns of 200."""
+    for row, texts in enumerate(cells):
+        for column, text in enumerate(texts):
+            pencil.text((left + 12 + 200 * column, top + 10 + 50 * row), text, fill="black", font_size=24)
+    right, bottom = left + 200 * len(cells[0]), top + 50 * len(cells)
+    if ruled:
+        for row in range(len(cells) + 1):
+            pencil.line((left, top + 50 * row, right, top + 50 * row), fill="black", width=2)
+        for column in range(len(cells[0]) + 1):
+            pencil.line((left + 200 * column, top, left + 200 * column, bottom), fill="black", width=2)
 
 
 def chart() -> Image.Image:

@@ -40,7 +40,8 @@ def stack_in(folder: Path, **settings: str) -> Stack:
     """The environment of a stack in `folder`; nothing is started."""
     ports = {service: free_port() for service in SERVICES}
     named = {f"ULLAGE_{service.upper()}_PORT": str(port) for service, port in ports.items()}
-    return Stack(clean_environment(ULLAGE_STATE_DIR=str(folder), **named, **settings), ports)
+    own = {"ULLAGE_STATE_DIR": str(folder), "ULLAGE_ENABLE_WEB": "false", **named, **settings}
+    return Stack(clean_environment(**own), ports)
 
 
 @contextmanager

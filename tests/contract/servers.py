@@ -20,6 +20,7 @@ RANKER = "ullage/minilm-fusion-ranker"
 QUERY = "When does the siren sound?"
 PASSAGES = ["Tea is served in the hall.", "The siren sounds on Thursday at noon.", "Boats leave from the north pier."]
 BEST = 1
+WITH_GRPC = ("ranking", "embedding", "vision")
 
 
 @dataclass
@@ -37,14 +38,15 @@ def free_port() -> int:
 
 @contextmanager
 def serving(service: str, folder: Path, **settings: str) -> Iterator[Server]:
-    """`ullage serve SERVICE` with a gRPC port, ready. `ULLAGE_PYTHON` names the product's interpreter."""
+    """`ullage serve SERVICE`, ready, with a gRPC port if it has one. `ULLAGE_PYTHON` names the interpreter."""
     port, grpc_port = free_port(), free_port()
     server = Server(f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}", folder / f"{service}-{port}.log")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ULLAGE_", "NIM_", "APP_"))}
-    own = {"STATE_DIR": str(folder), f"{service.upper()}_GRPC_PORT": str(grpc_port), **settings}
+    own = {"STATE_DIR": str(folder), **settings}
+    if service in WITH_GRPC:
+        own = {f"{service.upper()}_GRPC_PORT": str(grpc_port), **own}
     env = {**kept, **{f"ULLAGE_{name}": value for name, value in own.items()}}
-    python = os.environ.get("ULLAGE_PYTHON", sys.executable)
-    command = [python, "-m", "ullage", "serve", service, "--port", str(port)]
+    command = [product(), "-m", "ullage", "serve", service, "--port", str(port)]
     with server.log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env)
     try:
@@ -54,6 +56,30 @@ def serving(service: str, folder: Path, **settings: str) -> Iterator[Server]:
         process.send_signal(signal.SIGTERM)
         code = process.wait(60)
     assert code == 0, f"exited with {code}: {server.log.read_text()}"
+
+
+@contextmanager
+def behind(folder: Path) -> Iterator[dict[str, str]]:
+    """A database and models that answer at once, as settings of a RAG server or an ingestor."""
+    vectors, stubs = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    port = vectors.rpartition(":")[2]
+    commands = (
+        ["milvus_lite", "server", "--data-dir", str(folder / "vectors"), "--host", "127.0.0.1", "--port", port],
+        ["ullage.bench.rag_stubs", stubs.rpartition(":")[2]],
+    )
+    processes = [subprocess.Popen([product(), "-m", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                 for command in commands]
+    try:
+        yield {"VECTORS_URI": vectors, "EMBEDDING_URL": stubs, "RANKING_URL": stubs, "LLM_URL": stubs}
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(10)
+
+
+def product() -> str:
+    """The interpreter that has ullage."""
+    return os.environ.get("ULLAGE_PYTHON", sys.executable)
 
 
 def _wait_ready(process: subprocess.Popen[bytes], server: Server, seconds: float = 60) -> None:

@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
+from metrics_scheme import faults, samples, used
 from processes import clean_environment, free_port
 
 SERVICES = ("vectors", "ranking", "embedding", "llm", "ingest", "rag")
@@ -24,7 +26,8 @@ class Stack:
         self.folder = folder
         self.ports = {service: free_port() for service in SERVICES}
         self.environ = clean_environment(
-            ULLAGE_STATE_DIR=str(folder), **{f"ULLAGE_{s.upper()}_PORT": str(p) for s, p in self.ports.items()}
+            ULLAGE_STATE_DIR=str(folder), ULLAGE_ENABLE_WEB="false",
+            **{f"ULLAGE_{s.upper()}_PORT": str(p) for s, p in self.ports.items()}
         )
 
     def command(self, *arguments):
@@ -101,7 +104,9 @@ def test_a_killed_supervisor_leaves_nobody_and_nothing_is_lost(stack, tmp_path):
     wait_gone(*running)
     assert stack.run("status").returncode == 6
 
-    assert stack.run("up", "--only", SOME, "--detach").returncode == 0
+    again = stack.run("up", "--only", SOME, "--detach")
+    assert again.returncode == 0
+    assert f"the stack of pid {supervisor} ended without being stopped, after " in again.stdout
     known = stack.run("ingest", document)
     assert known.returncode == 5
     assert "note.md: is already there" in known.stdout
@@ -181,6 +186,10 @@ def test_the_whole_stack_answers_and_says_when_the_reranker_is_away(stack):
     found = json.loads(stack.run("search", question, "--json", "--top-k", "2").stdout)
     assert found["results"][0]["metadata"]["page_number"] == 4
     assert len(found["results"]) == 2
+    scraped = {s: httpx.get(f"http://127.0.0.1:{stack.ports[s]}/v1/metrics", timeout=30).text
+               for s in SERVICES if s != "vectors"}
+    assert {service: faults(text) for service, text in scraped.items()} == {service: [] for service in scraped}
+    assert used() <= set.union(*map(samples, scraped.values()))
 
     ranking = stack.status()["ranking"]["pid"]
     os.kill(ranking, signal.SIGSTOP)

@@ -21,6 +21,7 @@ from pathlib import Path
 from ullage.bench.cpu_checkpoint import Work, mixed, texts, works, write_checkpoint
 from ullage.bench.cpu_contenders import VARIANTS, Contender, Timing, in_process, over_http, peer
 from ullage.bench.gpu_service import RankingProcess
+from ullage.bench.versions import in_words, versions
 from ullage.devices import detect
 from ullage.errors import Unavailable
 from ullage.models.export_onnx import export
@@ -113,7 +114,7 @@ def measure(
 def environment() -> dict[str, str]:
     machine = detect()
     flags = " ".join(machine.cpu_flags)
-    return {"cpu": f"{machine.cores} cores of {machine.cpu_model} ({flags})", "python": platform.python_version(),
+    return {"cpu": f"{machine.cores} cores of {machine.cpu_model} ({flags})", **versions(),
             "system": platform.platform()}
 
 
@@ -207,7 +208,7 @@ def _race(
             say(f"round {number} of {rounds}" if number else "warm")
         for contender in contenders:
             report.peaks[contender.name] = contender.peak_bytes()
-            report.environment |= {f"{contender.name}": ", ".join(f"{k} {v}" for k, v in contender.versions.items())}
+            report.environment |= {contender.name: in_words(contender.versions)}
     ours = {contenders[0].name, contenders[1].name}
     for name, (works_of, _) in asked.items():
         pairs = sum(len(work.passages) for work in works_of)

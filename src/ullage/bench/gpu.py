@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import time
@@ -23,11 +22,11 @@ import numpy as np
 import pynvml
 
 from ullage.bench.gpu_checkpoint import one_billion, write_checkpoint
+from ullage.bench.versions import versions
 from ullage.engines.base import Batch, Float32, Row
 from ullage.models.card import Card
 from ullage.plan.packed import packed_gpu_ledger
 from ullage.plan.profile import Profile
-from ullage.version import __version__
 
 MAX_TOKENS = 16384
 MAX_SEQUENCE = 8192
@@ -136,15 +135,11 @@ def measure(folder: Path, cache_dir: Path, say: Say, *, precisions: Sequence[str
 
 def environment() -> dict[str, str]:
     """Versions, the chip and its clocks."""
-    import torch
-
     pynvml.nvmlInit()
     handle = pynvml.nvmlDeviceGetHandleByIndex(0)
     clock = pynvml.nvmlDeviceGetMaxClockInfo
-    found = {
-        "ullage": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
+    return {
+        **versions("torch", "triton", "transformers"),
         "gpu": str(pynvml.nvmlDeviceGetName(handle)),
         "driver": str(pynvml.nvmlSystemGetDriverVersion()),
         "sm_clock_max_mhz": str(clock(handle, pynvml.NVML_CLOCK_SM)),
@@ -152,12 +147,6 @@ def environment() -> dict[str, str]:
         "power_limit_w": str(pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) // 1000),
         "cores": str(os.cpu_count()),
     }
-    for name in ("triton", "transformers"):
-        try:
-            found[name] = str(__import__(name).__version__)
-        except ImportError:
-            found[name] = "absent"
-    return found
 
 
 def ceilings(size: int = 8192) -> dict[str, float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ullage.bench.gpu import GpuReport, Line, Say, measure
 from ullage.bench.gpu_http import HttpReport, measure_http
 from ullage.bench.gpu_memory import Footprint, footprints, free_memory_cases
+from ullage.bench.versions import in_words
 
 PARTS = ("speed", "memory", "beside", "http")
 """Speed beside padded transformers; memory of each profile; a card that others use; the service over HTTP."""
@@ -76,7 +77,7 @@ def _lines(found: Findings) -> Iterator[str]:
 
 
 def _speed(report: GpuReport) -> Iterator[str]:
-    yield ", ".join(f"{name} {value}" for name, value in report.environment.items())
+    yield in_words(report.environment)
     yield ", ".join(f"{name} {value:.4g}" for name, value in report.ceilings.items())
     yield from ("", "| work | how | ms | rows/s | TFLOP/s | of the ceiling | to the baseline |",
                 "|---|---|---|---|---|---|---|")

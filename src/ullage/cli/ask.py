@@ -19,6 +19,9 @@ EXCERPT = 160
 
 
 def rag_server(settings: Settings) -> Remote:
+    from ullage.stack.doors import take_keys
+
+    take_keys(settings)
     return Remote("rag", settings.url("rag"), timeout_s=settings.request_timeout_s)
 
 

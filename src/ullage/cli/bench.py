@@ -13,6 +13,7 @@ from rich.progress import MofNCompleteColumn, Progress, TaskID
 
 from ullage.cli.bench_load import app as load
 from ullage.cli.bench_pages import pages
+from ullage.cli.bench_rag import rag
 from ullage.cli.ingest import expand, ingest_server, ingest_with_bars
 from ullage.cli.invocation import invocation
 from ullage.cli.output import JSON_HELP, err, out, print_json, table
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure retrieval and answers.", rich_markup_mode=None, no_args_is_help=False)
 app.add_typer(load, name="load")
 app.command()(pages)
+app.command()(rag)
 
 
 @app.callback()
@@ -73,16 +75,18 @@ def quality(
 @app.command()
 def answers(
     context: typer.Context,
-    questions: Annotated[Path, typer.Option(help="JSON lines with id, question, facts, document, page")],
-    samples: Annotated[Path, typer.Option(help="folder with the documents")] = Path("samples"),
+    questions: Annotated[list[Path], typer.Option(help="JSON lines with id, question, facts, document, page")],
+    samples: Annotated[list[Path] | None, typer.Option(help="folder with documents; may be repeated")] = None,
+    vision: Annotated[bool | None, typer.Option("--vision", help="with the vision service")] = None,
     memory: Annotated[str | None, typer.Option(help="budget of the whole stack, such as 3GiB")] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Facts found, pages found, unanswerable questions declined: on a stack of its own."""
     from ullage.rag.evaluate import read_questions
 
-    files, asked = expand([samples]), read_questions(questions)
-    with own_stack(invocation(context), err(), memory=memory) as settings:
+    files = expand(samples or [Path("samples")])
+    asked = [question for path in questions for question in read_questions(path)]
+    with own_stack(invocation(context), err(), memory=memory, vision=vision) as settings:
         _log_to_stderr(settings)
         with ingest_server(settings) as server:
             ingest_with_bars(server, settings, files)
@@ -145,8 +149,9 @@ def cpu(
 
 
 async def _evaluate(settings: Settings, asked: list[TestQuestion]) -> Report:
+    from ullage.rag.connections import connect
     from ullage.rag.evaluate import evaluate
-    from ullage.rag.pipeline import Rag, connect
+    from ullage.rag.pipeline import Rag
 
     clients = connect(settings)
     try:

@@ -63,7 +63,7 @@ def export(
         raise InvalidRequest(f"{file} is there already: give another name, or --replace")
     if not file.absolute().parent.is_dir():
         raise InvalidRequest(f"{file.parent} is no folder: make it first")
-    with _store(context) as store, _bar("export") as hear:
+    with _store(context) as store, progress_bar("export") as hear:
         written = export_collection(store, name, file, hear)
     size = file.stat().st_size
     if as_json:
@@ -82,7 +82,7 @@ def import_(
     """Make a new collection from a file. A ranking or embedding model is not needed."""
     from ullage.store import import_collection
 
-    with _store(context) as store, _bar("import") as hear:
+    with _store(context) as store, progress_bar("import") as hear:
         record = import_collection(store, file, name, hear)
     if as_json:
         print_json(_plain(record))
@@ -104,7 +104,7 @@ def _store(context: typer.Context) -> Iterator[VectorStore]:
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     console = err()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:

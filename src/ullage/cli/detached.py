@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +28,16 @@ Hear = Callable[["ServiceRecord"], None]
 """Called with every service at each look."""
 
 
-def start_detached(effective: Effective, config: Path | None, only: str | None) -> None:
-    """Returns when all is ready. Exits as the supervisor does when it gives up; raises Unavailable after READY_S."""
-    process, log = _spawn(effective, config, only, tied=False)
+def start_detached(effective: Effective, config: Path | None, only: str | None, *, more: Sequence[str] = ()) -> None:
+    """Returns when all is ready; `more` are further options of `up`.
+
+    Exits as the supervisor does when it gives up; raises Unavailable after READY_S.
+    """
+    from ullage.stack.state import how_it_ended
+
+    if found := how_it_ended(effective.settings.state_dir):
+        out().print(found, markup=False, soft_wrap=True)
+    process, log = _spawn(effective, config, only, tied=False, more=more)
     _wait_ready(process, log, effective.settings.state_dir)
     out().print(f"everything is ready; supervisor pid {process.pid}, log {log}")
 
@@ -48,7 +55,7 @@ def tied_stack(effective: Effective, config: Path | None, hear: Hear) -> Iterato
 
 
 def _spawn(
-    effective: Effective, config: Path | None, only: str | None, *, tied: bool
+    effective: Effective, config: Path | None, only: str | None, *, tied: bool, more: Sequence[str] = ()
 ) -> tuple[subprocess.Popen[bytes], Path]:
     """The supervisor's process and the file it writes to."""
     from ullage.stack import child
@@ -63,8 +70,8 @@ def _spawn(
     log = state_dir / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     bound_log(log)
-    launcher = (sys.executable, "-I", "-S", child.__file__, str(os.getpid())) if tied else ()
-    command = [*launcher, sys.executable, "-m", "ullage", "up", *(["--only", only] if only else [])]
+    launcher = (sys.executable, "-I", "-S", child.__file__, str(os.getpid()), "-") if tied else ()
+    command = [*launcher, sys.executable, "-m", "ullage", "up", *(["--only", only] if only else []), *more]
     with log.open("ab") as stream:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,

@@ -10,7 +10,9 @@ from typing import Any
 import typer
 
 from ullage.errors import SettingsError
-from ullage.settings import Effective, Service, load
+from ullage.settings import Effective, Service, Settings, load
+
+SECRETS = frozenset(name for name, info in Settings.model_fields.items() if "SecretStr" in str(info.annotation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +43,8 @@ def parse_given(pairs: Sequence[str]) -> dict[str, str]:
             raise SettingsError(f"--set {pair}: write --set NAME=VALUE")
         if name in given:
             raise SettingsError(f"--set {name} is given twice: keep one of them")
+        if name in SECRETS:
+            raise SettingsError(f"--set {name} would show its value to everybody in the list of processes: "
+                                f"set ULLAGE_{name.upper()}, or write it into a file")
         given[name] = value
     return given

@@ -17,19 +17,26 @@ from ullage.cli.detached import tied_stack
 from ullage.cli.invocation import Invocation
 from ullage.cli.models import fetch, missing
 from ullage.cli.plan import show_plan
-from ullage.settings import SERVICES, Settings
+from ullage.settings import SERVICES, VISION_TASKS, Settings
+from ullage.settings.model import prefix_of
 
 if TYPE_CHECKING:
     from ullage.stack.state import ServiceRecord
 
 
 @contextmanager
-def own_stack(asked: Invocation, console: Console, *, memory: str | None = None) -> Iterator[Settings]:
-    """The settings of a stack that is ready inside the block. What it takes and how it starts is shown."""
+def own_stack(
+    asked: Invocation, console: Console, *, memory: str | None = None, vision: bool | None = None
+) -> Iterator[Settings]:
+    """The settings of a stack that is ready inside the block. What it takes and how it starts is shown.
+
+    `vision`: with the vision service; None leaves that to the settings.
+    """
     from ullage.stack.place import place
 
     with tempfile.TemporaryDirectory(prefix="ullage-") as folder:
-        effective = asked.load(memory=memory, state_dir=Path(folder), **free_ports())
+        effective = asked.load(memory=memory, state_dir=Path(folder), enable_web=False, enable_vision=vision,
+                               rag_url="", ingest_url="", **free_ports())
         settings = effective.settings
         _fetch_models(console, settings)
         head(console, "plan")
@@ -44,19 +51,20 @@ def head(console: Console, text: str) -> None:
 
 
 def free_ports() -> dict[str, Any]:
-    """A port setting for every service."""
+    """A port setting for every service, and for every task of the vision service."""
+    wanted = [*SERVICES, *map(prefix_of, VISION_TASKS)]
     with ExitStack() as held:
-        sockets = [held.enter_context(socket()) for _ in SERVICES]
+        sockets = [held.enter_context(socket()) for _ in wanted]
         for opened in sockets:
             opened.bind(("127.0.0.1", 0))
-        return {f"{s}_port": o.getsockname()[1] for s, o in zip(SERVICES, sockets, strict=True)}
+        return {f"{name}_port": o.getsockname()[1] for name, o in zip(wanted, sockets, strict=True)}
 
 
 def _fetch_models(console: Console, settings: Settings) -> None:
     from ullage.stack.place import cards
 
     head(console, "models")
-    wanted = list(cards(settings, SERVICES).values())
+    wanted = list(cards(settings, (*SERVICES, "vision") if settings.enable_vision else SERVICES).values())
     fetch(missing(wanted, settings.cache_dir), settings.cache_dir)
     for card in wanted:
         console.print(f"{card.role}: {card.name} ({card.kind}, {card.precision}, {card.licence})", markup=False)

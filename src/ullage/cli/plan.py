@@ -10,6 +10,7 @@ from rich.console import Console
 from ullage.cli.choices import chosen_services, one_service
 from ullage.cli.invocation import invocation
 from ullage.cli.output import JSON_HELP, mib, out, print_json, table
+from ullage.cli.plan_target import show_target
 from ullage.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -27,14 +28,25 @@ def plan(
     gpu_memory: Annotated[str | None, typer.Option(help="budget on each GPU, such as 4GiB")] = None,
     only: Annotated[str | None, typer.Option(help="these services alone, separated by commas")] = None,
     device_file: Annotated[str | None, typer.Option(help=DEVICE_FILE_HELP)] = None,
+    target: Annotated[str | None, typer.Option(help='sizes for a load: "2000 passages/s, 50M chunks"')] = None,
+    price: Annotated[float | None, typer.Option(min=0.0, help="with --target: what a replica costs per hour")] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Predicted memory of every service, part by part, where it runs, and the profiles that were rejected."""
     from ullage.stack.place import elsewhere, place, place_one
 
+    if target is not None:
+        given = {"SERVICE": service, "--memory": memory, "--gpu-memory": gpu_memory, "--only": only,
+                 "--device-file": device_file}
+        if beside := [name for name, value in given.items() if value is not None]:
+            raise SettingsError(f"{beside[0]} says nothing of how many replicas --target needs: leave it out")
+        show_target(target, price, as_json=as_json)
+        return
+    if price is not None:
+        raise SettingsError(f"--price {price:g} is for --target: give one, or leave it out")
     if service is not None and only is not None:
         raise SettingsError(f"{service} and --only {only} are both given: name one service, or some of the stack")
-    machine = _machine(device_file)
+    machine = machine_of(device_file)
     if service is not None:
         one = one_service(service)
         settings = invocation(context).load(service=one, **{f"{one}_memory": memory}, gpu_memory=gpu_memory).settings
@@ -50,7 +62,7 @@ def plan(
         out().print(f"{name} is not planned here: the settings say it runs at {url}")
 
 
-def _machine(device_file: str | None) -> Machine | None:
+def machine_of(device_file: str | None) -> Machine | None:
     if device_file is None:
         return None
     from ullage.devices import find_machine
@@ -131,7 +143,7 @@ def list_model_profiles(
 
     one = one_service(service)
     settings = invocation(context).load(service=one).settings
-    found = profiles_of(settings, one, _machine(device_file))
+    found = profiles_of(settings, one, machine_of(device_file))
     if as_json:
         print_json([profile.as_dict() for profile in found])
         return

@@ -26,8 +26,12 @@ class Remote:
 
         self._name = name
         self._url = url
+        from ullage.clients.door import door_of
+
+        door = door_of(url)
         self._http = httpx.Client(
-            base_url=url, timeout=httpx.Timeout(timeout_s, connect=CONNECT_S), trust_env=_is_remote(url)
+            base_url=url, timeout=httpx.Timeout(timeout_s, connect=CONNECT_S), trust_env=_is_remote(url),
+            verify=door.verify, headers=door.headers,
         )
 
     def __enter__(self) -> Remote:

@@ -14,6 +14,7 @@ import typer
 
 from ullage.cli.choices import one_service
 from ullage.cli.invocation import invocation
+from ullage.cli.serve_mcp import run_mcp
 from ullage.errors import SettingsError
 from ullage.settings import VISION_TASKS, Effective, Service
 from ullage.settings.model import prefix_of
@@ -30,13 +31,17 @@ ROOMS: dict[Service, str] = {
     "rag": "ullage.rag.server",
     "ingest": "ullage.ingest.server",
     "vision": "ullage.serve.vision.app",
+    "web": "ullage.web.app",
 }
+MCP = "mcp"
+"""No service of a stack: clients start it, or it is started for them."""
+
 MODEL_SERVICES = ("ranking", "embedding", "llm", "vision")
 
 
 def serve(
     context: typer.Context,
-    service: Annotated[str, typer.Argument(help=f"one of {', '.join((*ROOMS, *VISION_TASKS))}")],
+    service: Annotated[str, typer.Argument(help=f"one of {', '.join((*ROOMS, *VISION_TASKS, MCP))}")],
     port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
     memory: Annotated[str | None, typer.Option(help="budget of this process, in bytes or such as 700MiB")] = None,
     host: Annotated[str | None, typer.Option(help="address to bind to")] = None,
@@ -44,8 +49,16 @@ def serve(
     threads: Annotated[int | None, typer.Option(help="compute threads")] = None,
     max_sequence: Annotated[int | None, typer.Option(help="tokens of one row at most")] = None,
     max_batch_tokens: Annotated[int | None, typer.Option(help="tokens in flight at most")] = None,
+    transport: Annotated[str | None, typer.Option(help="of mcp: stdio, sse or streamable-http; else stdio")] = None,
 ) -> None:
     """Run one service in the foreground until SIGTERM."""
+    sizes = {"memory": memory, "model": model, "threads": threads, "max-sequence": max_sequence,
+             "max-batch-tokens": max_batch_tokens}
+    if service == MCP:
+        run_mcp(invocation(context), transport or "stdio", host=host, port=port, unfit=sizes)
+        return
+    if transport is not None:
+        raise SettingsError(f"--transport is for {MCP}: leave it out with {service}")
     name = _service(service, model)
     own = {f"{name}_port": port, f"{name}_memory": memory, f"{name}_model": model}
     if name == "vision":
@@ -72,8 +85,10 @@ def run_service(service: Service, effective: Effective) -> None:
     # Read by the metrics library at its import; a process of ours keeps its own figures.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     from ullage.http.door import Door
+    from ullage.http.handed import handed_over
     from ullage.http.logs import configure_logs
-    from ullage.http.run import claim_port, run_server
+    from ullage.http.run import SAFE_HEADERS, run_server
+    from ullage.stack.doors import take_keys
     from ullage.stack.services import drain_s
 
     signal.signal(signal.SIGTERM, _exit)
@@ -82,10 +97,19 @@ def run_service(service: Service, effective: Effective) -> None:
     for note in effective.notes:
         structlog.get_logger("ullage.settings").info("foreign name", note=note)
     door = Door.of(settings, service)
-    listener = claim_port(settings.host, settings.port(service))
+    take_keys(settings)
+    handed = handed_over()
+    listener = handed.claim(settings.host, settings.port(service))
     others = [*settings.vision_ports()][1:] if service == "vision" else []
-    more = [claim_port(settings.host, port) for port in others]
-    run_server(_app(service, effective), listener, drain_s=drain_s(service, settings), door=door, more=more)
+    more = [handed.claim(settings.host, port) for port in others]
+    handed.nothing_left()
+    app = _app(service, effective)
+    if settings.otel_endpoint:
+        from ullage.http.tracing import install_tracing
+
+        install_tracing(app, service, settings.otel_endpoint)
+    run_server(app, listener, drain_s=drain_s(service, settings), door=door, more=more,
+               back=handed.back, standby=handed.standby, headers=() if service == "web" else SAFE_HEADERS)
 
 
 def _exit(*_: object) -> None:

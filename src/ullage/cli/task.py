@@ -89,6 +89,9 @@ Document = Annotated[str | None, typer.Option("--document", help="only this file
 
 
 def ingest_server(settings: Settings) -> Remote:
+    from ullage.stack.doors import take_keys
+
+    take_keys(settings)
     return Remote("ingest", settings.url("ingest"), timeout_s=settings.request_timeout_s)
 
 

@@ -17,6 +17,7 @@ from ullage.cli.detached import start_detached
 from ullage.cli.invocation import invocation
 from ullage.cli.output import out
 from ullage.cli.plan import show_plan
+from ullage.cli.up_ray import as_options, asked_of, refuse_without_ray, up_on_ray
 from ullage.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -38,11 +39,17 @@ def up(
     ranking_model: Annotated[str | None, typer.Option(help="card name or folder")] = None,
     embedding_model: Annotated[str | None, typer.Option(help="card name or folder")] = None,
     llm_model: Annotated[str | None, typer.Option(help="card name")] = None,
+    ray: Annotated[str | None, typer.Option(help="ranking and embedding on Ray: a cluster's address, or local")] = None,
+    replicas: Annotated[str | None, typer.Option(help="on Ray: ranking=2,embedding=1..4,rag=1")] = None,
+    replica_cpus: Annotated[float | None, typer.Option(min=0.01, help="cores of one replica on Ray; else 1")] = None,
 ) -> None:
     """Start every service inside one budget and keep it up; Ctrl-C stops all, a second one at once."""
     from ullage.stack.place import elsewhere, place, require_files
     from ullage.stack.services import specs
 
+    if ray is None:
+        refuse_without_ray(replicas, replica_cpus)
+    on_ray = None if ray is None else asked_of(replicas, replica_cpus)
     asked = invocation(context)
     effective = asked.load(memory=memory, ranking_model=ranking_model, embedding_model=embedding_model,
                            llm_model=llm_model, enable_vision=vision)
@@ -55,7 +62,9 @@ def up(
     for service, url in elsewhere(effective.settings).items():
         console.print(f"{service} is not started here: the settings say it runs at {url}")
     if detach:
-        start_detached(effective, asked.config, only)
+        start_detached(effective, asked.config, only, more=as_options(ray, replicas, replica_cpus))
+    elif ray is not None and on_ray is not None:
+        up_on_ray(ray, on_ray, plan, effective, asked.config, _keep_up)
     else:
         asyncio.run(_keep_up(specs(plan, effective, asked.config), plan, effective))
 
@@ -73,7 +82,8 @@ async def _keep_up(processes: tuple[Spec, ...], plan: Plan, effective: Effective
         board.start(supervisor)
 
     try:
-        await run_stack(processes, plan, effective.settings.state_dir, stop, on_start=start, on_change=board.changed)
+        await run_stack(processes, plan, effective, stop, on_start=start, on_change=board.changed,
+                        on_found=lambda found: out().print(found, markup=False, soft_wrap=True))
     finally:
         board.close()
 
@@ -101,13 +111,23 @@ def down(context: typer.Context) -> None:
     if record is None:
         out().print(f"no stack runs on {state_dir}")
         return
-    os.kill(record.pid, signal.SIGTERM)
+    _tell_to_stop(state_dir, record.pid)
     deadline = time.monotonic() + DOWN_S
     while is_running(record.pid, record.pid_started_unix_s):
         if time.monotonic() > deadline:
             raise Unavailable(f"the stack, pid {record.pid}, is still stopping after {DOWN_S:g} s: {_left(state_dir)}")
         time.sleep(0.1)
     out().print(f"stopped the stack of pid {record.pid}")
+
+
+def _tell_to_stop(state_dir: Path, pid: int) -> None:
+    """By its control socket; by a signal when it does not answer there."""
+    from ullage.clients.stack import StackClient, control_socket
+
+    try:
+        asyncio.run(StackClient(control_socket(state_dir)).stop())
+    except Unavailable:
+        os.kill(pid, signal.SIGTERM)
 
 
 def _left(state_dir: Path) -> str:

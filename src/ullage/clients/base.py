@@ -9,6 +9,7 @@ import httpx
 import structlog
 import tenacity
 
+from ullage.clients.door import door_of
 from ullage.errors import (
     DeadlineExceeded,
     DependencyDown,
@@ -25,6 +26,8 @@ ATTEMPTS_WHEN_BROKEN = 3
 SHORTEST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
 BUSY = (429, 503)
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+"""A queue is the service's affair: with the library's 100 connections the 101st caller would wait here unseen."""
 
 
 class _Again(Exception):
@@ -56,7 +59,9 @@ class ModelClient:
         self._role = role
         self._model = model
         self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(base_url=self.base_url, timeout=timeout_s, transport=transport)
+        door = door_of(self.base_url)
+        self._http = httpx.AsyncClient(base_url=self.base_url, timeout=timeout_s, transport=transport,
+                                       verify=door.verify, headers=door.headers, limits=LIMITS)
 
     async def model(self) -> str:
         """The name sent with requests: the given one, else the first the service lists."""
@@ -130,10 +135,13 @@ class ModelClient:
                                  f"check that {self._role}_url is that of a model service") from None
 
 
+_CARRIED = (("X-Request-Id", "request_id"), ("traceparent", "traceparent"))
+
+
 def _headers() -> dict[str, str]:
-    """The id of the request we are serving, so that one id runs through every service's log."""
-    request_id = structlog.contextvars.get_contextvars().get("request_id")
-    return {"X-Request-Id": str(request_id)} if request_id else {}
+    """The id of the request we are serving, so that one id runs through every service's log, and its trace."""
+    known = structlog.contextvars.get_contextvars()
+    return {header: str(known[name]) for header, name in _CARRIED if known.get(name)}
 
 
 def _cause(state: tenacity.RetryCallState) -> _Again | None:

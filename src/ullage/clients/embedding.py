@@ -41,9 +41,12 @@ class EmbeddingClient(ModelClient):
         *,
         model: str | None = None,
         timeout_s: float = 120.0,
+        api_key: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(base_url, role="embedding", model=model, timeout_s=timeout_s, transport=transport)
+        if api_key:
+            self._http.headers["Authorization"] = f"Bearer {api_key}"
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
 
     async def describe(self) -> EmbedderInfo:

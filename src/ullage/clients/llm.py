@@ -90,16 +90,24 @@ def api_base(url: str) -> str:
 
 
 class LlmClient(ModelClient):
-    """One model at one URL; without a name, the first one listed. `timeout_s` bounds a whole answer.
+    """One model at one URL; without a name, the first one listed. `timeout_s` bounds a whole answer, `silence_s` the
+    wait for its next piece. A message's content is text, or OpenAI's parts with pictures.
 
     Nothing is tried twice: a generation costs too much, and a busy server says when to come back.
     """
 
     def __init__(
-        self, base_url: str, model: str | None = None, timeout_s: float = 120.0, *, api_key: str | None = None
+        self,
+        base_url: str,
+        model: str | None = None,
+        timeout_s: float = 120.0,
+        *,
+        silence_s: float | None = None,
+        api_key: str | None = None,
     ) -> None:
         self.base = api_base(base_url)
         super().__init__(self.base, role="llm", model=model, timeout_s=timeout_s)
+        self._silence_s = timeout_s if silence_s is None else min(silence_s, timeout_s)
         self._http.timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
         if api_key:
             self._http.headers["Authorization"] = f"Bearer {api_key}"
@@ -114,7 +122,7 @@ class LlmClient(ModelClient):
 
     def stream_chat(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         *,
         max_tokens: int | None = None,
         temperature: float | None = None,
@@ -142,7 +150,7 @@ class LlmClient(ModelClient):
         told = Told()
         return ChatStream(self._pieces(body, told), told)
 
-    async def complete(self, messages: Sequence[Mapping[str, str]], **options: Any) -> Answer:
+    async def complete(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Answer:
         """The whole answer at once; `options` and errors are those of `stream_chat`."""
         async with self.stream_chat(messages, **options) as stream:
             text = "".join([piece async for piece in stream])
@@ -175,7 +183,7 @@ class LlmClient(ModelClient):
         url = f"{self.base}/chat/completions"
         request = self._http.build_request("POST", url, json=named, headers=request_headers())
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(self._until(deadline)):
                 response = await self._http.send(request, stream=True)
                 if response.status_code != 200:
                     await response.aread()
@@ -193,7 +201,7 @@ class LlmClient(ModelClient):
     async def _next(self, lines: Any, deadline: float) -> dict[str, Any] | None:
         """The next event, or None at the end. A stream that breaks off before `[DONE]` is an error."""
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(self._until(deadline)):
                 async for line in lines:
                     if line.startswith("data:"):
                         return _parsed(line.removeprefix("data:").strip(), self.base)
@@ -201,11 +209,15 @@ class LlmClient(ModelClient):
             raise self._unreachable(error) from None
         raise DependencyDown(f"the LLM at {self.base} broke off in the middle of its answer")
 
+    def _until(self, deadline: float) -> float:
+        return min(deadline, asyncio.get_running_loop().time() + self._silence_s)
+
     def _unreachable(self, error: Exception) -> UllageError:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return DependencyDown(f"no LLM answers at {self.base}: {error or type(error).__name__}")
         if isinstance(error, TimeoutError | httpx.TimeoutException):
-            return DeadlineExceeded(f"the LLM at {self.base} gave no full answer within {self._timeout_s:g} s")
+            return DeadlineExceeded(f"the LLM at {self.base} gave no full answer within {self._timeout_s:g} s, "
+                                    f"or no piece of it within {self._silence_s:g} s")
         return DependencyDown(f"the LLM at {self.base} hung up: {error or type(error).__name__}")
 
     def _refused(self, response: httpx.Response) -> UllageError:

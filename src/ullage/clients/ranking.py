@@ -28,9 +28,12 @@ class RankingClient(ModelClient):
         *,
         model: str | None = None,
         timeout_s: float = 30.0,
+        api_key: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(base_url, role="ranking", model=model, timeout_s=timeout_s, transport=transport)
+        if api_key:
+            self._http.headers["Authorization"] = f"Bearer {api_key}"
         self._scale: Scale | None = None
 
     async def rank(self, query: str, passages: Sequence[str]) -> Float32:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -21,21 +21,15 @@ import numpy.typing as npt
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at import: on Linux the library would write and send usage events
 import onnxruntime as ort
 
+from ullage.engines.arena import FATAL, creating, out_of_arena, register_arena
 from ullage.engines.base import Float32
 from ullage.engines.graph import Graph, read_graph
-from ullage.engines.padded import PADDING_LIMIT, PaddedEngine, Pooling
+from ullage.engines.padded import PADDING_LIMIT, Asked, PaddedEngine, Pooling
 from ullage.engines.padded import one_line as _one_line
 from ullage.engines.trim import trim_memory
 from ullage.errors import EngineFailed, ModelCorrupt, ModelUnsupported, OutOfMemory, UllageError
 
 __all__ = ["PADDING_LIMIT", "OnnxCpuEngine", "Pooling", "trim_memory"]
-
-SAME_AS_REQUESTED = 1
-DEFAULT = -1
-FATAL = 4
-
-_creating = threading.Lock()
-"""A session takes the arena that was registered last, so registering and creating must not interleave."""
 
 
 class OnnxCpuEngine(PaddedEngine):
@@ -49,21 +43,11 @@ class OnnxCpuEngine(PaddedEngine):
         self,
         model: bytes | Path,
         *,
-        pooling: Pooling,
-        normalize: bool,
-        token_vectors: bool,
-        precision: str,
-        max_sequence: int,
-        max_batch_tokens: int,
-        threads: int,
         arena_bytes: int | None = None,
         packed_bytes: int = 0,
+        **asked: Unpack[Asked],
     ) -> None:
-        super().__init__(
-            model, pooling=pooling, normalize=normalize, token_vectors=token_vectors, max_sequence=max_sequence,
-            max_batch_tokens=max_batch_tokens, one_at_a_time=precision == "int8",
-        )
-        self._threads = threads
+        super().__init__(model, one_at_a_time=asked["precision"] == "int8", **asked)
         self._arena_bytes = arena_bytes
         self._packed_bytes = packed_bytes
         self._session: ort.InferenceSession | None = None
@@ -77,8 +61,8 @@ class OnnxCpuEngine(PaddedEngine):
         self._session = None
         gc.collect()
         # The last arena registered is kept alive by the library: put an empty one in its place.
-        with _creating:
-            _register_arena(None)
+        with creating:
+            register_arena(None)
 
     def _create(self) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -93,8 +77,8 @@ class OnnxCpuEngine(PaddedEngine):
             # (the room left is an unsigned difference). Packing in each run costs 2 ms for 10M weights instead.
             options.add_session_config_entry("session.disable_prepacking", "1")
         source = self._model if isinstance(self._model, bytes) else str(self._model)
-        with _creating:
-            _register_arena(None if self._arena_bytes is None else self._arena_bytes + self._packed_bytes)
+        with creating:
+            register_arena(None if self._arena_bytes is None else self._arena_bytes + self._packed_bytes)
             try:
                 return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
             except Exception as error:  # the library's errors share no base class but this
@@ -102,7 +86,7 @@ class OnnxCpuEngine(PaddedEngine):
 
     def _load_error(self, error: Exception) -> UllageError:
         said = _one_line(error)
-        if _out_of_arena(said):
+        if out_of_arena(said):
             return OutOfMemory(f"{self._name} cannot be read within {self._bound}")
         if "not a registered function" in said or "NOT_IMPLEMENTED" in said:
             return ModelUnsupported(f"{self._name} uses an operator that ONNX Runtime does not bring: {said}")
@@ -122,22 +106,6 @@ class OnnxCpuEngine(PaddedEngine):
             raise OutOfMemory(f"{shape[0]} rows of {shape[1]} tokens do not fit in {self._bound}") from None
         except Exception as error:  # the library's errors share no base class but this
             said = _one_line(error)
-            if _out_of_arena(said):
+            if out_of_arena(said):
                 raise OutOfMemory(f"{shape[0]} rows of {shape[1]} tokens do not fit in {self._bound}") from None
             raise EngineFailed(f"{self._name} failed on {shape[0]} rows of {shape[1]} tokens: {said}") from None
-
-
-def _register_arena(bound_bytes: int | None) -> None:
-    """The arena of the next session. Sessions made before keep theirs."""
-    info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(info, ort.OrtArenaCfg({
-        "max_mem": bound_bytes or 0,
-        "arena_extend_strategy": SAME_AS_REQUESTED,
-        "initial_chunk_size_bytes": DEFAULT,
-        "max_dead_bytes_per_chunk": DEFAULT,
-        "initial_growth_chunk_size_bytes": DEFAULT,
-    }))
-
-
-def _out_of_arena(said: str) -> bool:
-    return "bfc_arena" in said or "bad_alloc" in said or "bad allocation" in said

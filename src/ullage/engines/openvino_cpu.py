@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ import openvino
 
 from ullage.engines.base import Float32
 from ullage.engines.graph import Graph, read_graph
-from ullage.engines.padded import PaddedEngine, Pooling, one_line
+from ullage.engines.padded import Asked, PaddedEngine, one_line
 from ullage.errors import EngineFailed, ModelCorrupt, ModelUnsupported, OutOfMemory, UllageError
 
 KERNELS_KEPT = 128
@@ -41,7 +41,7 @@ _compiling = threading.Lock()
 
 
 class OpenVinoEngine(PaddedEngine):
-    """One encoder, see PaddedEngine. `precision` is fp32, bf16 or int8, for graphs whose weights are stored so.
+    """One encoder, see PaddedEngine.
 
     `group` is how many numbers of a token share a scale (int8): it divides the width of every matrix product.
     `cost_bytes` tells what a run of (rows, length) takes; over `limit_bytes` it raises OutOfMemory, None does not.
@@ -52,26 +52,15 @@ class OpenVinoEngine(PaddedEngine):
         self,
         model: bytes | Path,
         *,
-        pooling: Pooling,
-        normalize: bool,
-        token_vectors: bool,
-        precision: str,
-        max_sequence: int,
-        max_batch_tokens: int,
-        threads: int,
         group: int = 0,
         instances: int = 1,
         cost_bytes: Callable[[int, int], int] | None = None,
         limit_bytes: int | None = None,
+        **asked: Unpack[Asked],
     ) -> None:
-        super().__init__(
-            model, pooling=pooling, normalize=normalize, token_vectors=token_vectors, max_sequence=max_sequence,
-            max_batch_tokens=max_batch_tokens, one_at_a_time=False,
-        )
-        self._precision = precision
-        self._threads = threads
+        super().__init__(model, one_at_a_time=False, **asked)
         self._instances = instances
-        self._group = group if precision == "int8" else 0
+        self._group = group if self._precision == "int8" else 0
         self._cost_bytes = cost_bytes
         self._limit_bytes = limit_bytes
         self._shared: _Compiled | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -24,32 +24,38 @@ PADDING_LIMIT = 0.1
 """Share of a group's shortest row that padding may add to it."""
 
 
-class PaddedEngine(ABC):
-    """One encoder. `model` is a file, or the bytes of one that keeps nothing outside itself.
+class Asked(TypedDict):
+    """What every such engine is asked for.
 
     `pooling` "none" returns `logits`; "mean" and "cls" pool the token vectors in fp32, or take the graph's own
     pooled output where it has no token vectors. `token_vectors` also returns them, before normalisation.
-    `max_sequence` and `max_batch_tokens` are the largest shape of a run. `one_at_a_time` runs each row alone.
+    `precision` is fp32, bf16 or int8, for graphs whose weights are stored so. `max_sequence` and `max_batch_tokens` are
+    the largest shape of a run.
     """
 
-    def __init__(
-        self,
-        model: bytes | Path,
-        *,
-        pooling: Pooling,
-        normalize: bool,
-        token_vectors: bool,
-        max_sequence: int,
-        max_batch_tokens: int,
-        one_at_a_time: bool,
-    ) -> None:
+    pooling: Pooling
+    normalize: bool
+    token_vectors: bool
+    precision: str
+    max_sequence: int
+    max_batch_tokens: int
+    threads: int
+
+
+class PaddedEngine(ABC):
+    """One encoder. `model` is a file, or the bytes of one that keeps nothing outside itself. `one_at_a_time` runs each
+    row alone."""
+
+    def __init__(self, model: bytes | Path, *, one_at_a_time: bool, **asked: Unpack[Asked]) -> None:
         self._model = model
-        self._pooling: Pooling = pooling
-        self._normalize = normalize
-        self._token_vectors = token_vectors
+        self._pooling: Pooling = asked["pooling"]
+        self._normalize = asked["normalize"]
+        self._token_vectors = asked["token_vectors"]
+        self._precision = asked["precision"]
+        self._threads = asked["threads"]
         self._row_by_row = one_at_a_time
-        self._max_sequence = max_sequence
-        self._max_batch_tokens = max(max_batch_tokens, max_sequence)
+        self._max_sequence = asked["max_sequence"]
+        self._max_batch_tokens = max(asked["max_batch_tokens"], self._max_sequence)
         self._vectors: Float32 | None = None
         self._graph: Graph | None = None
 

@@ -140,7 +140,9 @@ def _document_routes(app: FastAPI) -> None:
 
 
 def _metrics_route(app: FastAPI, registry: CollectorRegistry) -> None:
+    begun = time.time()
     gauge(registry, "ullage_ready", "1 when ready", lambda: float(app.state.health.ready))
+    gauge(registry, "ullage_started_unix_seconds", "When this process began", lambda: begun)
 
     @app.get("/v1/metrics", tags=["metrics"], response_class=PlainTextResponse)
     async def metrics() -> Response:

@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 
 from ullage.http.dialects import nim
 from ullage.http.keys import NO_KEYS, KeyMiddleware, Keys
+from ullage.http.rate import RateMiddleware
 from ullage.http.tls import Tls
 from ullage.settings import Service, Settings
 from ullage.settings.model import bracketed
@@ -21,13 +22,17 @@ NEWEST_1X = "1.10"
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The default is open: plain HTTP, no keys, no gRPC, the codes of NIM 1.10."""
+    """The default is open: plain HTTP, no keys, no gRPC, the codes of NIM 1.10, any number of requests.
+
+    `rate_limit` is requests a second from one address.
+    """
 
     host: str = "127.0.0.1"
     tls: Tls | None = None
     keys: Keys = NO_KEYS
     nim_version: str = NEWEST_1X
     grpc_port: int | None = None
+    rate_limit: float | None = None
 
     @classmethod
     def of(cls, settings: Settings, service: Service) -> Door:
@@ -38,6 +43,7 @@ class Door:
             keys=Keys.of(settings.api_keys.get_secret_value() if settings.api_keys is not None else ""),
             nim_version=settings.nim_version if service in NIMS else NEWEST_1X,
             grpc_port=getattr(settings, f"{service}_grpc_port", None),
+            rate_limit=settings.rate_limit,
         )
 
     @property
@@ -62,3 +68,5 @@ def hang(app: FastAPI, door: Door) -> None:
     app.state.dialects = {}
     if door.keys:
         app.user_middleware.insert(1, Middleware(KeyMiddleware, keys=door.keys))
+    if door.rate_limit is not None:
+        app.user_middleware.insert(1, Middleware(RateMiddleware, per_s=door.rate_limit))

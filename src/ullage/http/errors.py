@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +19,9 @@ from ullage.errors import InvalidRequest, UllageError, Unavailable, outcome
 from ullage.http.dialects import Said, dialect_of
 
 log = structlog.get_logger("ullage.http")
+
+FULL_RETRY_S = 30
+"""Somebody has to make room first."""
 
 
 class ErrorResponse(Response):
@@ -80,6 +85,25 @@ def install_error_handlers(app: FastAPI) -> None:
     async def _foreign(_: Request, error: Exception) -> Response:
         log.error("unexpected error", exc_info=error)
         return error_response(UllageError("internal error; the server's log has it under this request id"))
+
+
+    @app.exception_handler(OSError)
+    @app.exception_handler(sqlite3.OperationalError)
+    async def _storage(request: Request, error: Exception) -> Response:
+        if not disk_is_full(error):
+            return await _foreign(request, error)
+        log.error("the disk is full", reason=str(error))
+        return error_response(Unavailable("the disk that this service writes to is full: make room there, then send "
+                                          "this again", retry_after_s=FULL_RETRY_S))
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether it, or what it came from, is a write that found no room."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        return True
+    return error.__cause__ is not None and disk_is_full(error.__cause__)
 
 
 def _plain(fault: Any) -> dict[str, object]:

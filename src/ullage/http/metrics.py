@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from ullage.http.tracing import trace_phases
+
 
 class HttpMetrics:
     """Requests by route, method and status, and their seconds."""
@@ -40,6 +42,7 @@ class PhaseMetrics:
     def observe(self, seconds: Mapping[str, float]) -> None:
         for phase, value in seconds.items():
             self._seconds.labels(phase).observe(value)
+        trace_phases(seconds)
 
 
 class Inferences(Collector):

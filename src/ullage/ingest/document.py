@@ -53,6 +53,15 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Rendering:
+    """How a page looks, as PNG, and its `width` and `height` in the points that boxes on it are given in."""
+
+    png: bytes = field(repr=False)
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """`number` counts from 1; a format without pages is one page. A long page may come in several parts.
 

@@ -58,7 +58,7 @@ async def _database(service: IngestService) -> dict[str, Any]:
 
 
 async def _objects(service: IngestService) -> dict[str, Any]:
-    await asyncio.to_thread(service.opened().objects.ping)
+    await asyncio.to_thread(service.opened().kept.uploads.ping)
     return {"buckets": 1, "message": ""}
 
 

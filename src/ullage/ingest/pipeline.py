@@ -270,7 +270,7 @@ def _metadata(job: Job, ordinal: int, info: dict[str, Any], place: dict[str, Any
 
 def _place(piece: Piece) -> dict[str, Any]:
     """Where a citation may point: the box in points from the page's upper left corner, and the page's size."""
-    if piece.box is None:
+    if piece.box is None or not all(piece.size):
         return {}
     return {"location": list(piece.box), "location_max_dimensions": list(piece.size)}
 

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from ullage.errors import DocumentRefused
-from ullage.ingest.document import Page
+from ullage.ingest.document import Page, Rendering
 from ullage.ingest.readers.source import Wish
 from ullage.ingest.sandbox import Reading, ReadLimits, Sandbox
 
@@ -26,6 +26,12 @@ class BoundedSandbox(Sandbox):
     def __init__(self, limits: ReadLimits) -> None:
         super().__init__(limits)
         self._slots = asyncio.Semaphore(READERS_AT_ONCE)
+        self._shows = asyncio.Semaphore(1)
+
+    async def render(self, path: Path, name: str, number: int, pixels: int) -> Rendering:
+        """One page at a time, beside the readers: who looks at a page does not wait for a long file."""
+        async with self._shows:
+            return await super().render(path, name, number, pixels)
 
     async def pages(self, path: Path, reading: Reading, wish: Wish) -> AsyncGenerator[Page, None]:
         async with self._slots, aclosing(super().pages(path, reading, wish)) as pages:

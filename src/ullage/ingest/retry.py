@@ -32,7 +32,7 @@ async def retry(opened: Opened, task_id: str, name: str | None = None) -> Retrie
     for file in lost:
         if file.name in taken:
             refused.append((file.name, already_there(file.name)))
-        elif not file.sha256 or not await asyncio.to_thread(opened.objects.has, file.sha256):
+        elif not file.sha256 or not await asyncio.to_thread(opened.kept.uploads.has, file.sha256):
             refused.append((file.name, f"{file.name} is not kept any more: upload it again"))
         else:
             again.append(file)

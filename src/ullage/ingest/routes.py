@@ -169,7 +169,7 @@ async def _delete(service: IngestService, collection: str, names: list[str]) -> 
         await asyncio.to_thread(store.delete_document, collection, name)
         await summariser.forget(collection, name)
     if known:
-        await service.forget_pages()
+        await asyncio.to_thread(service.opened().kept.sweep)
     message = "Files deleted successfully"
     if missing:
         message = f"The following document(s) do not exist in the vectorstore: {', '.join(missing)}"

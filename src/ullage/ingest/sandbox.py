@@ -19,10 +19,18 @@ from typing import Any
 
 import structlog
 
-from ullage.errors import DocumentRefused
-from ullage.ingest.document import Document, Page
+from ullage.errors import DocumentRefused, NotFound
+from ullage.ingest.document import Document, Page, Rendering
 from ullage.ingest.readers.source import Wish
-from ullage.ingest.sandbox_wire import HEAD, BrokenFrame, Frame, frame_of, page_of_frame, sizes
+from ullage.ingest.sandbox_wire import (
+    HEAD,
+    BrokenFrame,
+    Frame,
+    frame_of,
+    page_of_frame,
+    rendering_of_frame,
+    sizes,
+)
 
 log = structlog.get_logger("ullage.ingest")
 
@@ -113,6 +121,28 @@ class Sandbox:
         finally:
             await self._give_back(process, fit=done and reading.peak_bytes < LARGEST_IDLE_BYTES)
 
+    async def render(self, path: Path, name: str, number: int, pixels: int) -> Rendering:
+        """How a page looks, its longer side of about `pixels`. Raises DocumentRefused, NotFound."""
+        process = self._idle.pop() if self._idle else await _Process.start(self.limits.memory_bytes)
+        reading, done = Reading(name), False
+        try:
+            await process.begin(path, name, self.limits, Wish(), render=(number, pixels))
+            found: Rendering | None = None
+            frame = await self._next(process, reading, self.limits.timeout_s)
+            if frame.said.get("kind") == "rendering":
+                found = rendering_of_frame(frame)
+                frame = await self._next(process, reading, self.limits.timeout_s)
+            done = True
+            _end(frame, reading, self.limits)
+            if found is None:
+                raise BrokenFrame("no rendering")
+            return found
+        except BrokenFrame as error:
+            done = False
+            raise DocumentRefused(f"{name}: its reader answered with {error}; convert it to another format") from None
+        finally:
+            await self._give_back(process, fit=done and reading.peak_bytes < LARGEST_IDLE_BYTES)
+
     async def _next(self, process: _Process, reading: Reading, allowed_s: float) -> Frame:
         begun = time.monotonic()
         try:
@@ -140,6 +170,8 @@ def _end(frame: Frame, reading: Reading, limits: ReadLimits) -> None:
         raise DocumentRefused(_too_much(reading.name, limits))
     if said.get("kind") == "refused":
         raise DocumentRefused(str(said.get("message")))
+    if said.get("kind") == "missing":
+        raise NotFound(str(said.get("message")))
     if said.get("kind") != "end":
         raise BrokenFrame(f"a frame of kind {str(said.get('kind'))[:20]!r}")
     reading.warnings += map(str, said.get("warnings", ()))
@@ -195,7 +227,9 @@ class _Process:
     def pid(self) -> int:
         return self._inner.pid
 
-    async def begin(self, path: Path, name: str, limits: ReadLimits, wish: Wish) -> None:
+    async def begin(
+        self, path: Path, name: str, limits: ReadLimits, wish: Wish, *, render: tuple[int, int] | None = None
+    ) -> None:
         self.files += 1
         job: dict[str, Any] = {
             "path": str(path),
@@ -203,6 +237,7 @@ class _Process:
             "limit_bytes": limits.upload_bytes,
             "look": wish.look,
             "thumbnail_pixels": wish.thumbnail_pixels,
+            "render": render,
         }
         assert self._inner.stdin is not None
         try:

@@ -1,8 +1,9 @@
 """A reader's process: one file after the other from standard input to standard output, inside its limits.
 
 `python -m ullage.ingest.sandbox_child MEMORY_BYTES`. Each line of input is a JSON object: `path`, `name`,
-`limit_bytes`, `look`, `thumbnail_pixels`. It can read files and write to its output; it has no network, writes no file,
-starts no program, and takes no more memory than it was given.
+`limit_bytes`, `look`, `thumbnail_pixels`, and for one page as it looks `render` (its number and pixels), else null.
+It can read files and write to its output; it has no network, writes no file, starts no program, and takes no more
+memory than it was given.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from ullage.errors import DocumentRefused
-from ullage.ingest.readers import pages_of
+from ullage.errors import DocumentRefused, NotFound
+from ullage.ingest.readers import pages_of, rendered
 from ullage.ingest.readers.source import Source, Wish
 from ullage.ingest.sandbox_kernel import die_with_parent, no_network_or_programs
-from ullage.ingest.sandbox_wire import Frame, frame_of_page, write
+from ullage.ingest.sandbox_wire import Frame, frame_of_page, frame_of_rendering, write
 
 MOST_OPEN_FILES = 64
 RECURSION = 1000
@@ -53,11 +54,16 @@ def _serve(job: dict[str, Any], out: IO[bytes]) -> None:
     source = Source(name, Path(job["path"]), wish=wish)
     forget_peak()
     try:
-        for page in pages_of(source, limit_bytes=job["limit_bytes"]):
-            write(out, frame_of_page(page, source.total))
+        if job["render"]:
+            write(out, frame_of_rendering(rendered(source, *job["render"])))
+        else:
+            for page in pages_of(source, limit_bytes=job["limit_bytes"]):
+                write(out, frame_of_page(page, source.total))
         write(out, Frame({"kind": "end", "warnings": source.warnings, "peak_bytes": peak_bytes()}))
     except DocumentRefused as refusal:
         write(out, Frame({"kind": "refused", "message": refusal.message, "peak_bytes": peak_bytes()}))
+    except NotFound as missing:
+        write(out, Frame({"kind": "missing", "message": missing.message, "peak_bytes": peak_bytes()}))
     except MemoryError:
         # What is left of the heap may be in any state: say so and make room for a fresh process.
         write(out, Frame({"kind": "memory"}))

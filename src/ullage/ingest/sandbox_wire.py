@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from ullage.ingest.document import KINDS, Block, Box, Page, Picture
+from ullage.ingest.document import KINDS, Block, Box, Page, Picture, Rendering
 
 HEAD = struct.Struct("<II")
 MOST_JSON_BYTES = 64 << 20
@@ -24,7 +24,7 @@ class BrokenFrame(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """`said["kind"]` is `page`, `end` or `refused`."""
+    """`said["kind"]` is `page`, `rendering`, `end`, `refused`, `missing` or `memory`."""
 
     said: dict[str, Any]
     blob: bytes = b""
@@ -69,6 +69,21 @@ def frame_of_page(page: Page, total: int) -> Frame:
         "pictures": [[p.place, list(p.path), p.box, p.whole] for p in page.pictures],
         "lengths": [len(blob) for blob in blobs],
     }, b"".join(blobs))
+
+
+def frame_of_rendering(rendering: Rendering) -> Frame:
+    return Frame({"kind": "rendering", "size": [rendering.width, rendering.height]}, rendering.png)
+
+
+def rendering_of_frame(frame: Frame) -> Rendering:
+    """Raises BrokenFrame for anything else than a rendering."""
+    try:
+        if frame.said["kind"] != "rendering":
+            raise ValueError(frame.said["kind"])
+        width, height = map(float, frame.said["size"])
+    except (KeyError, ValueError, TypeError):
+        raise BrokenFrame("no rendering") from None
+    return Rendering(frame.blob, width, height)
 
 
 def page_of_frame(frame: Frame) -> tuple[Page, int]:

@@ -11,6 +11,7 @@ from ullage.http.errors import describe_faults
 from ullage.ingest.collection_routes import collection_routes
 from ullage.ingest.health_routes import health_routes
 from ullage.ingest.intake import UploadTurns, bound_memory_of_uploads
+from ullage.ingest.page_routes import page_routes
 from ullage.ingest.routes import document_routes, task_routes
 from ullage.ingest.service import IngestService
 from ullage.plan import ServicePlan
@@ -32,7 +33,8 @@ def create_app(settings: Settings, planned: ServicePlan | None = None) -> FastAP
     app.add_exception_handler(RequestValidationError, _faults)
     bound_memory_of_uploads()
     app.add_middleware(UploadTurns)
-    for router in (document_routes(service), task_routes(service), collection_routes(service), health_routes(service)):
+    for router in (document_routes(service), task_routes(service), collection_routes(service), health_routes(service),
+                   page_routes(service)):
         app.include_router(router, prefix="/v1")
         app.include_router(router, include_in_schema=False)
     return app

@@ -14,9 +14,10 @@ from ullage.clients.llm import LlmClient
 from ullage.errors import DependencyDown, NotReady, SettingsError
 from ullage.http import Health
 from ullage.ingest.alone import Alone
+from ullage.ingest.kept import Kept
 from ullage.ingest.pipeline import Ingestor, Senses
 from ullage.ingest.readers_at_once import BoundedSandbox
-from ullage.ingest.sandbox import ReadLimits
+from ullage.ingest.sandbox import ReadLimits, Sandbox
 from ullage.ingest.summaries import Summariser
 from ullage.ingest.transcribe import Hear
 from ullage.ingest.uploads import Limits, Uploads
@@ -41,7 +42,7 @@ class Opened:
     """What there is from the moment the ingestor is ready."""
 
     ledger: Ledger
-    objects: ObjectFolder
+    kept: Kept
     uploads: Uploads
     worker: Worker
     summariser: Summariser
@@ -92,13 +93,14 @@ class IngestService:
         objects = await self._until_up(health, lambda: asyncio.to_thread(self._open_objects))
         await self._until_up(health, lambda: asyncio.to_thread(self._store.ping))
         self.made_by_name = (await self._until_up(health, self._ingestor.prove)).name
-        await self._until_up(health, self.forget_pages)
+        kept = Kept(self._store, ledgers[0], objects, self._pages, originals=self.settings.keep_uploads)
+        await self._until_up(health, lambda: asyncio.to_thread(kept.sweep))
         patience_s = self.settings.request_timeout_s
         summariser = Summariser(ledgers[1], self._store, self.llm, patience_s=patience_s)
-        worker = Worker(ledgers[0], objects, self._ingestor, patience_s=patience_s)
+        worker = Worker(ledgers[0], kept, self._ingestor, patience_s=patience_s)
         worker.on_ingested = summariser.ask
-        uploads = Uploads(self._store, ledgers[0], objects, self._limits)
-        self._opened = Opened(ledgers[0], objects, uploads, worker, summariser)
+        uploads = Uploads(self._store, ledgers[0], kept, self._limits)
+        self._opened = Opened(ledgers[0], kept, uploads, worker, summariser)
         worker.start()
         summariser.start()
         self._ready = True
@@ -132,6 +134,15 @@ class IngestService:
             await asyncio.to_thread(ledger.close)
         self._alone.give_back()
 
+    @property
+    def sandbox(self) -> Sandbox:
+        return self._sandbox
+
+    @property
+    def pages(self) -> PageFolder:
+        """Thumbnails."""
+        return self._pages
+
     def opened(self) -> Opened:
         if not self._ready or self._opened is None:
             raise NotReady("the ingestor is not ready: GET /v1/health/ready says what it waits for", retry_after_s=2)
@@ -159,18 +170,7 @@ class IngestService:
             await opened.worker.cancel_collection(name)
         await asyncio.to_thread(store.drop, name)
         await opened.summariser.forget(name)
-        await self.forget_pages()
-
-    async def forget_pages(self) -> None:
-        """Remove the thumbnails of every file that no collection holds any more and nobody waits for."""
-        def sweep() -> None:
-            wanted = {document.content_hash for collection in self._store.collections()
-                      for document in self._store.documents(collection.name)}
-            if self._ledgers is not None:
-                wanted |= self._ledgers[0].open_hashes()
-            self._pages.keep_only(wanted)
-
-        await asyncio.to_thread(sweep)
+        await asyncio.to_thread(opened.kept.sweep)
 
 
 def _open_ledgers(folder: Path) -> tuple[Ledger, SummaryLedger]:

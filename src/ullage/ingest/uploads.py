@@ -9,13 +9,17 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
 from fastapi import UploadFile
 
-from ullage.errors import DocumentRefused, Overloaded, TooLarge
+from ullage.errors import DocumentRefused, Overloaded, TooLarge, UllageError
+from ullage.ingest.kept import Kept
 from ullage.ingest.readers import extension
 from ullage.ingest.requests import SummaryOptions, UploadData
-from ullage.store import FileRecord, Ledger, MetadataField, ObjectFolder, TaskRecord, VectorStore
+from ullage.store import FileRecord, Ledger, MetadataField, TaskRecord, VectorStore
 from ullage.store.metadata import normalised
+
+log = structlog.get_logger("ullage.ingest")
 
 LONGEST_NAME_BYTES = 255
 READ_BYTES = 1 << 20
@@ -56,10 +60,10 @@ class Limits:
 class Uploads:
     """Takes uploads in, one request at a time a collection's names are checked and written down together."""
 
-    def __init__(self, store: VectorStore, ledger: Ledger, objects: ObjectFolder, limits: Limits) -> None:
+    def __init__(self, store: VectorStore, ledger: Ledger, kept: Kept, limits: Limits) -> None:
         self._store = store
         self._ledger = ledger
-        self._objects = objects
+        self._kept = kept
         self._limits = limits
         self._taking = asyncio.Lock()
 
@@ -82,7 +86,7 @@ class Uploads:
         finally:
             for file in stored:
                 if file.sha256:
-                    self._objects.release(file.sha256)
+                    self._kept.uploads.release(file.sha256)
         await self._drop_unused(stored)
         return task
 
@@ -107,7 +111,7 @@ class Uploads:
             return FileRecord(repr(part.filename)[:80], error=refusal.message)
         try:
             extension(name, strict=self._limits.strict)
-            kept = await self._objects.put(_pieces(part), limit_bytes=self._limits.upload_bytes, name=name)
+            kept = await self._kept.uploads.put(_pieces(part), limit_bytes=self._limits.upload_bytes, name=name)
         except (DocumentRefused, TooLarge) as refusal:
             return FileRecord(name, error=refusal.message)
         return FileRecord(name, kept.sha256, kept.size_bytes)
@@ -121,8 +125,10 @@ class Uploads:
     async def _drop_unused(self, stored: Sequence[FileRecord]) -> None:
         """The bytes of files that were refused once they had come in."""
         for sha256 in {file.sha256 for file in stored if file.sha256}:
-            if await asyncio.to_thread(self._ledger.uses, sha256, 0.0) == 0:
-                await asyncio.to_thread(self._objects.remove, sha256)
+            try:
+                await asyncio.to_thread(self._kept.forget, sha256)
+            except UllageError as error:
+                log.warning("bytes not removed yet", reason=error.message)
 
     def _cut(self, data: UploadData) -> dict[str, Any]:
         """More tokens than the embedder takes would be cut off unread, so a larger wish is brought down to that."""

@@ -11,9 +11,10 @@ from pathlib import Path
 import structlog
 
 from ullage.errors import Cancelled, DependencyDown, DocumentRefused, NotFound, UllageError
+from ullage.ingest.kept import Kept
 from ullage.ingest.pipeline import Ingested, Ingestor, Job, Progress, Report
 from ullage.ingest.readers_at_once import ReaderKilled
-from ullage.store import FileRecord, Ledger, ObjectFolder, TaskRecord
+from ullage.store import FileRecord, Ledger, TaskRecord
 
 log = structlog.get_logger("ullage.ingest")
 
@@ -30,18 +31,15 @@ FILES_AT_ONCE = 16
 LOOK_AHEAD = 64
 LONGEST_PAUSE_S = 5.0
 PAUSE_AFTER_BUG_S = 1.0
-KEEP_LOST_S = 7 * 24 * 3600
-"""The bytes of failed and cancelled files are kept this long, so that they can be tried again."""
-
 OnIngested = Callable[[FileRecord, TaskRecord], Awaitable[None]]
 
 
 class Worker:
     """`patience_s` is how long a file waits for an embedder or database that is away before it fails."""
 
-    def __init__(self, ledger: Ledger, objects: ObjectFolder, ingestor: Ingestor, *, patience_s: float) -> None:
+    def __init__(self, ledger: Ledger, kept: Kept, ingestor: Ingestor, *, patience_s: float) -> None:
         self._ledger = ledger
-        self._objects = objects
+        self._bytes = kept
         self._ingestor = ingestor
         self._patience_s = patience_s
         self._work = asyncio.Event()
@@ -50,6 +48,7 @@ class Worker:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._files: dict[int, tuple[FileRecord, str]] = {}
         self._kept: set[int] = set()
+        self._replaced: dict[int, set[str]] = {}
         self._stopping = False
         self.on_ingested: OnIngested | None = None
 
@@ -134,6 +133,7 @@ class Worker:
         self._running.pop(number, None)
         self._files.pop(number, None)
         self._kept.discard(number)
+        self._replaced.pop(number, None)
         self._work.set()
 
     async def _startable(self) -> list[tuple[FileRecord, TaskRecord]]:
@@ -188,7 +188,9 @@ class Worker:
         counted = await asyncio.to_thread(self._ledger.finish, file.number, error=error, warnings=done.warnings)
         if error or not counted:
             await self._clean(file, task.collection)
-        await self._forget(file)
+        if error or not counted or not self._bytes.originals:
+            await self._forget(file.sha256)
+        await self._forget(*self._replaced.get(file.number, ()))
         log.info(
             "file cancelled" if not counted else "file failed" if error else "file ingested",
             file=file.name,
@@ -206,8 +208,8 @@ class Worker:
         if now.state == "CANCELLED":
             await self._clean(file, task.collection, writing=True)
             log.info("file cancelled", file=file.name, collection=task.collection)
-        elif now.state == "FINISHED":
-            await self._forget(file)
+        elif now.state == "FINISHED" and not self._bytes.originals:
+            await self._forget(file.sha256)
 
     async def _clean(self, file: FileRecord, collection: str, *, writing: bool = False) -> None:
         """Remove what was written of a lost file. When the database is away the ledger remembers it.
@@ -233,18 +235,16 @@ class Worker:
         for collection, file in await asyncio.to_thread(self._ledger.left_behind):
             await self._clean(file, collection)
         try:
-            for sha256 in await asyncio.to_thread(self._objects.hashes):
-                await self._forget_bytes(sha256)
+            await asyncio.to_thread(self._bytes.sweep)
         except UllageError as error:
             log.warning("uploads not swept", reason=error.message)
 
-    async def _forget(self, file: FileRecord) -> None:
-        if file.sha256:
-            await self._forget_bytes(file.sha256)
-
-    async def _forget_bytes(self, sha256: str) -> None:
-        if await asyncio.to_thread(self._ledger.uses, sha256, time.time() - KEEP_LOST_S) == 0:
-            await asyncio.to_thread(self._objects.remove, sha256)
+    async def _forget(self, *hashes: str) -> None:
+        try:
+            for sha256 in hashes:
+                await asyncio.to_thread(self._bytes.forget, sha256)
+        except UllageError as error:
+            log.warning("bytes not removed yet", reason=error.message)
 
     async def _patiently(self, file: FileRecord, task: TaskRecord) -> Ingested:
         """Again and again while a dependency is away, and MOST_KILLS times when its reader was killed: the file may
@@ -273,7 +273,7 @@ class Worker:
         await asyncio.to_thread(store.admit, task.collection, file.name, file.sha256)
         if task.options.get("update"):
             await self._make_room(file, task)
-        opened = self._objects.as_file(file.sha256)
+        opened = self._bytes.uploads.as_file(file.sha256)
         path = await asyncio.to_thread(opened.__enter__)
         try:
             return await self._ingestor.ingest(_job(file, task, path), self._reporter(file))
@@ -289,9 +289,11 @@ class Worker:
         for known in await asyncio.to_thread(store.documents, task.collection, [file.name]):
             cut = (known.info.get("chunk_tokens"), known.info.get("chunk_overlap"))
             wanted = (task.options["chunk_tokens"], task.options["chunk_overlap"])
-            if known.content_hash == file.sha256 and cut == wanted:
+            if known.content_hash != file.sha256:
+                self._replaced.setdefault(file.number, set()).add(known.content_hash)
+            elif cut == wanted:
                 self._kept.add(file.number)
-            elif known.content_hash == file.sha256:
+            else:
                 await asyncio.to_thread(store.delete_document, task.collection, file.name)
 
     def _reporter(self, file: FileRecord) -> Report:

@@ -39,7 +39,7 @@ def budget(settings: Settings, machine: Machine, service: Service | None = None)
     """What the stack may use, or what one service started alone may use."""
     own = settings.service_memory(service) if service is not None else None
     stated = {f"{service}_memory": own, "memory": None if settings.memory is None else int(settings.memory)}
-    host = _limit(stated, machine.free_bytes, _headroom(settings.headroom, machine.total_bytes), "")
+    host = _limit(stated, machine.free_bytes, headroom_bytes(settings.headroom, machine.total_bytes), "")
     return Budget(host, {gpu.index: _gpu_limit(settings, gpu, service) for gpu in machine.gpus})
 
 
@@ -49,11 +49,11 @@ def _gpu_limit(settings: Settings, gpu: Gpu, service: Service | None) -> Limit:
         f"{service}_gpu_memory": own,
         "gpu_memory": None if settings.gpu_memory is None else int(settings.gpu_memory),
     }
-    headroom = _headroom(settings.gpu_headroom, gpu.total_bytes)
+    headroom = headroom_bytes(settings.gpu_headroom, gpu.total_bytes)
     return _limit(stated, gpu.free_bytes, headroom, f" of {mebibytes(gpu.total_bytes)}{held_by(gpu)}")
 
 
-def _headroom(stated: int | None, total_bytes: int) -> int:
+def headroom_bytes(stated: int | None, total_bytes: int) -> int:
     return int(stated) if stated is not None else max(total_bytes // HEADROOM_SHARE, LEAST_HEADROOM_BYTES)
 
 

@@ -11,7 +11,7 @@ from ullage.plan.profile import Ledger, Profile
 
 MIB = 1 << 20
 
-SERVING_BYTES = 80 * MIB
+SERVING_BYTES = 104 * MIB
 """Python with the server's libraries, and what is touched of the 100 MiB llama.cpp library."""
 
 VOCABULARY_BYTES = 480

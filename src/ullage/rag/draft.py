@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ullage.rag.events import Citation, Sentence
 from ullage.rag.evidence import Evidence
-from ullage.rag.ground import states_answer, support
+from ullage.rag.ground import Support, states_answer, support
 from ullage.rag.passage import Passage
 from ullage.rag.question import Question
 from ullage.rag.sentences import split
@@ -33,10 +34,26 @@ _LABEL = re.compile(r"^(?:answer|a|response|excerpt)\s*:\s*", re.I)
 _MARKS = re.compile(r"\s*\[\d+\]")
 
 
-class Draft:
-    """Collects one answer. `evidence` is sorted, best first, and its best is worth an answer."""
+UNSUPPORTED = " [unsupported]"
+"""Stands after a sentence of the model that no passage supports, where such are shown."""
 
-    def __init__(self, question: Question, passages: Sequence[Passage], evidence: Sequence[Evidence]) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A sentence of the model; `found` is None when nothing supports it."""
+
+    text: str
+    found: Support | None
+
+
+class Draft:
+    """Collects one answer. `evidence` is sorted, best first. `all_said`: whatever the model says is part of the answer,
+    supported or marked; else it is left once the question is answered."""
+
+    def __init__(
+        self, question: Question, passages: Sequence[Passage], evidence: Sequence[Evidence], *, all_said: bool = False
+    ) -> None:
+        self._all_said = all_said
         self._question = question
         self._passages = passages
         self._evidence = evidence
@@ -49,6 +66,8 @@ class Draft:
     @property
     def finished(self) -> bool:
         """Has the model said enough, or too much that nothing supports?"""
+        if self._all_said:
+            return False
         enough = self.answered or len(self.sentences) >= MOST_SENTENCES
         return enough or len(self.withheld) >= MOST_WITHHELD or len(self._pending) > LONGEST_SENTENCE
 
@@ -58,20 +77,18 @@ class Draft:
         return [item for item in self._evidence if item.score >= least]
 
     def hear(self, piece: str) -> Iterator[str]:
-        """Take in a piece of the stream; give the text of sentences that are complete and supported."""
+        """Take in a piece of the stream; give the sentences that are complete."""
         self._pending += piece
         units = split(self._pending)
         complete = units[:-1] if not self._pending.endswith("\n") else units
         if complete:
             self._pending = self._pending[complete[-1].end :]
-            for unit in complete:
-                yield from self._judge(unit.text)
+            yield from (unit.text for unit in complete)
 
     def end(self) -> Iterator[str]:
         """The stream has ended: what is left is the last sentence."""
-        for unit in split(self._pending):
-            yield from self._judge(unit.text)
-        self._pending = ""
+        pending, self._pending = self._pending, ""
+        yield from (unit.text for unit in split(pending))
 
     def quote(self) -> Iterator[str]:
         """The best sentences of the documents, word for word."""
@@ -82,28 +99,46 @@ class Draft:
                 yield self._keep(f'According to {passage.place}: "{item.text}"', item, 1.0, quoted=True)
         self.answered = True
 
-    def _judge(self, text: str) -> Iterator[str]:
+    def judge(self, text: str) -> Judged | None:
+        """None for what is no sentence, was said before, or comes after the answer."""
         sentence = " ".join(_MARKS.sub("", _LABEL.sub("", text.strip())).split())
-        if not any(letter.isalnum() for letter in sentence) or self.answered:
-            return
-        found = support(self._question, sentence, self._near_best)
-        if found is None or not states_answer(self._question, sentence, self._evidence[0]):
-            self.withheld.append(sentence)
-        elif all(sentence != kept.text for kept in self.sentences):
-            self.answered = bool(self._question.wanted) or found.score >= SURE_SUPPORT
-            yield self._keep(sentence, found.evidence, found.score, quoted=False)
+        if not any(letter.isalnum() for letter in sentence) or (self.answered and not self._all_said):
+            return None
+        if any(sentence == kept.text for kept in self.sentences):
+            return None
+        found = support(self._question, sentence, self._near_best) if self._evidence else None
+        if found is not None and not self._all_said and not self._states_answer(sentence):
+            found = None
+        return Judged(sentence, found)
+
+    def _states_answer(self, sentence: str) -> bool:
+        return states_answer(self._question, sentence, self._evidence[0])
+
+    def keep(self, sentence: str, found: Support) -> str:
+        """Its text as it is shown, with its mark."""
+        self.answered = bool(self._question.wanted) or found.score >= SURE_SUPPORT
+        return self._keep(sentence, found.evidence, found.score, quoted=False)
+
+    def mark(self, sentence: str) -> str:
+        """A sentence that nothing supports, and says so."""
+        self.answered = True
+        return self._add(Sentence(sentence, 0, 0.0, quoted=False, supported=False), UNSUPPORTED)
 
     def _keep(self, sentence: str, item: Evidence, score: float, *, quoted: bool) -> str:
-        number = self._cite(item)
-        gap = " " if self.sentences else ""
-        self.sentences.append(Sentence(sentence, number, score, quoted))
-        return f"{gap}{sentence} [{number}]"
+        number = self._cite(item.passage, item.text, item.score)
+        return self._add(Sentence(sentence, number, score, quoted), f" [{number}]")
 
-    def _cite(self, item: Evidence) -> int:
-        passage = self._passages[item.passage]
+    def _add(self, sentence: Sentence, mark: str) -> str:
+        gap = " " if self.sentences else ""
+        self.sentences.append(sentence)
+        return f"{gap}{sentence.text}{mark}"
+
+    def _cite(self, at: int, text: str, score: float) -> int:
+        passage = self._passages[at]
         for citation in self.citations:
-            if (citation.document, citation.text) == (passage.document, item.text):
+            if (citation.document, citation.text) == (passage.document, text):
                 return citation.number
         number = len(self.citations) + 1
-        self.citations.append(Citation(number, passage.document, passage.page, passage.place, item.text, item.score))
+        self.citations.append(Citation(number, passage.document, passage.page, passage.place, text, score, at,
+                                       passage.box, passage.page_size))
         return number

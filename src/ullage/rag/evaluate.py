@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ullage.errors import InvalidRequest
+from ullage.rag.asked import Turn
 from ullage.rag.events import Answer, Ordered, Timings, Token
 from ullage.rag.passage import Passage
 from ullage.rag.pipeline import Rag
@@ -20,7 +21,8 @@ TOP = 5
 @dataclass(frozen=True, slots=True)
 class TestQuestion:
     """`facts` is a list of lists: a right answer contains one form from every inner list. An unanswerable question has
-    no facts. `page` is None for documents without pages, where `section` is the heading above the answer."""
+    no facts. `history` holds earlier questions with their answers. `page` is None for documents without pages, where
+    `section` is the heading above the answer."""
 
     __test__ = False
 
@@ -30,6 +32,7 @@ class TestQuestion:
     document: str | None = None
     page: int | None = None
     section: str | None = None
+    history: tuple[tuple[str, str], ...] = ()
 
     @property
     def answerable(self) -> bool:
@@ -38,11 +41,17 @@ class TestQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Ranks count from 1; None: not among the passages kept. `right` is None for an unanswerable question."""
+    """Ranks count from 1; None: not among the passages kept. `right` is None for an unanswerable question.
+
+    `searched` is the question as it was searched for. `first_cited`: is the first citation of the expected page (or
+    under the expected heading)? None where nothing is cited or nothing expected.
+    """
 
     id: str
     question: str
     answer: str
+    searched: str
+    first_cited: bool | None
     rank_without: int | None
     rank_with: int | None
     right: bool | None
@@ -78,7 +87,8 @@ def read_questions(path: Path) -> list[TestQuestion]:
             said = json.loads(line)
             facts = tuple(tuple(forms) for forms in said["facts"])
             place = {name: said.get(name) for name in ("document", "page", "section")}
-            found.append(TestQuestion(said["id"], said["question"], facts, **place))
+            history = tuple((str(asked), str(answered)) for asked, answered in said.get("history", ()))
+            found.append(TestQuestion(said["id"], said["question"], facts, **place, history=history))
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidRequest(f"{path}, line {number}: no question with id, question, facts ({error})") from None
     return found
@@ -91,14 +101,15 @@ async def evaluate(rag: Rag, questions: Iterable[TestQuestion]) -> Report:
 
 
 async def _outcome(rag: Rag, question: TestQuestion) -> Outcome:
-    asked = rag.asked(question.question)
+    turns = [turn for said, answered in question.history for turn in (Turn("user", said), Turn("assistant", answered))]
+    asked = replace(rag.asked(question.question), history=tuple(turns))
     without = await _passages(rag, replace(asked, rerank=False))
-    kept: tuple[Passage, ...] = ()
+    kept = Ordered(())
     text, answer, timings = "", Answer(), Timings({}, 0.0)
     async for event in rag.answer(asked):
         match event:
             case Ordered():
-                kept = event.passages
+                kept = event
             case Token():
                 text += event.text
             case Answer():
@@ -109,8 +120,10 @@ async def _outcome(rag: Rag, question: TestQuestion) -> Outcome:
         id=question.id,
         question=question.question,
         answer=text,
+        searched=kept.question,
+        first_cited=first_cited(question, answer, kept.passages),
         rank_without=rank_of(question, without),
-        rank_with=rank_of(question, kept),
+        rank_with=rank_of(question, kept.passages),
         right=has_facts(text, question.facts) if question.answerable else None,
         declined=answer.declined,
         quoted=answer.quoted,
@@ -142,6 +155,14 @@ def rank_of(question: TestQuestion, passages: Sequence[Passage]) -> int | None:
     return None
 
 
+def first_cited(question: TestQuestion, answer: Answer, passages: Sequence[Passage]) -> bool | None:
+    """Is the passage of the first citation one that was expected?"""
+    if not question.answerable or not answer.citations:
+        return None
+    at = answer.citations[0].passage
+    return at < len(passages) and rank_of(question, [passages[at]]) == 1
+
+
 def has_facts(text: str, facts: Sequence[Sequence[str]]) -> bool:
     """One form of every fact, ignoring case, and not inside a longer number."""
     plain = " ".join(text.lower().split())
@@ -162,8 +183,12 @@ def _summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
         "facts contained": sum(bool(item.right) for item in answerable),
         "facts contained, share": _mean([bool(item.right) for item in answerable]),
         "declined though answerable": sum(item.declined for item in answerable),
+        "cited": sum(item.first_cited is not None for item in answerable),
+        "cited page of the first citation right (%)": 100 * _mean(
+            [item.first_cited for item in answerable if item.first_cited is not None]),
         "unanswerable": len(unanswerable),
         "unanswerable declined": sum(item.declined for item in unanswerable),
+        "unanswerable declined (%)": 100 * _mean([item.declined for item in unanswerable]),
         f"hit@{TOP} without reranker": _mean([_hit(item.rank_without) for item in answerable]),
         f"hit@{TOP} with reranker": _mean([_hit(item.rank_with) for item in answerable]),
         "MRR without reranker": _mean([_reciprocal(item.rank_without) for item in answerable]),

@@ -1,4 +1,4 @@
-"""What the pipeline tells while it works, in this order: Retrieved, Reranked, Token..., Answer, Timings."""
+"""What the pipeline tells while it works, in this order: Retrieved, Ordered, Away, Token..., Answer, Timings."""
 
 from __future__ import annotations
 
@@ -7,24 +7,10 @@ from dataclasses import dataclass, field
 from ullage.clients.llm import Usage
 from ullage.rag.passage import Passage
 
-STAGES = ("embed", "retrieve", "rerank", "evidence", "generate", "check")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One question with everything that may differ from request to request. `system` is added to the system message."""
-
-    question: str
-    collections: tuple[str, ...]
-    retrieve_top_k: int
-    rerank_top_k: int
-    rerank: bool = True
-    least_score: float = 0.0
-    system: str = ""
-    max_tokens: int = 128
-    temperature: float = 0.0
-    top_p: float | None = None
-    stop: tuple[str, ...] = ()
+STAGES = (
+    "rewrite", "filter", "embed", "retrieve", "rerank", "reflect", "context", "evidence", "guard", "generate", "check",
+    "link",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +20,23 @@ class Retrieved:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """The passages kept, best first. `degraded` names services that did not take part."""
+    """The passages kept, best first. `degraded` names services that did not take part.
+
+    `question` is what was searched for, `filter` the metadata filter in force, `notes` what else is to be told.
+    """
 
     passages: tuple[Passage, ...]
     degraded: tuple[str, ...] = ()
+    question: str = ""
+    filter: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """A service that the answer has to do without, since the passages were ordered."""
+
+    service: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,8 @@ class Token:
 class Citation:
     """What a mark [number] in the answer stands for: one sentence or table row of a passage.
 
-    `score` is the evidence's log odds of answering the question.
+    `score` is the evidence's log odds of answering the question, `passage` the number of the passage from 0, `box` and
+    `page_size` its place on the page in points (see Passage).
     """
 
     number: int
@@ -60,22 +60,36 @@ class Citation:
     place: str
     text: str
     score: float
+    passage: int = 0
+    box: tuple[float, ...] = ()
+    page_size: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What the ranking service gives a sentence of the answer with a passage (its number, from 0)."""
+
+    passage: int
+    logit: float
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """`support` is the share [0, 1] of the sentence that its citation carries; 1 for a quotation."""
+    """`support` is the share [0, 1] of the sentence that its citation carries; 1 for a quotation. `citation` is 0 for a
+    sentence that is not `supported`. `links` are the passages nearest to it by the ranking service, best first."""
 
     text: str
     citation: int
     support: float
     quoted: bool
+    supported: bool = True
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """`declined`: the documents do not say. `withheld` are sentences of the model that nothing supports: not to be
-    shown. `checked` is False only for an answer without documents."""
+    shown. `checked` is False only for an answer without documents, `refused` is what guardrails did not let through."""
 
     sentences: tuple[Sentence, ...] = ()
     citations: tuple[Citation, ...] = ()
@@ -85,6 +99,8 @@ class Answer:
     usage: Usage = field(default_factory=lambda: Usage(0, 0))
     first_token_s: float | None = None
     checked: bool = True
+    refused: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def quoted(self) -> bool:
@@ -101,4 +117,4 @@ class Timings:
     first_text_s: float | None = None
 
 
-Event = Retrieved | Ordered | Token | Answer | Timings
+Event = Retrieved | Ordered | Away | Token | Answer | Timings

@@ -27,6 +27,9 @@ BEFORE_CREDIT = 0.5
 AFTER_CREDIT = 0.25
 """What a term is worth that stands not in the sentence but around it."""
 
+COSINE_OF_NOTHING, COSINE_OF_WORDS = 0.25, 0.45
+"""A cosine guessed from the share of the question's words that stand in the sentence."""
+
 OTHER_WORDS_CREDIT = 0.7
 """At most what a term is worth that the sentence seems to say in other words."""
 
@@ -41,6 +44,7 @@ class Evidence:
     `answers` says whether it holds a value of a wanted kind that the question does not hold itself; it is True when
     nothing particular is wanted. `missing` are names and values of the question that it does not speak of. `cosine`
     and `gap` (how much a term of the question that is nowhere near leads away from the sentence) are 0 until embedded.
+    `behind` is the rank that counts against it.
     """
 
     passage: int
@@ -54,6 +58,7 @@ class Evidence:
     missing: tuple[str, ...]
     cosine: float = 0.0
     gap: float = 0.0
+    behind: int = 0
     score: float = field(default=0.0)
 
     @property
@@ -67,17 +72,22 @@ class Evidence:
         return f"{heading}: {self.text}" if heading else self.text
 
 
-def candidates(question: Question, passages: Sequence[Passage]) -> list[Evidence]:
-    """Sentences of the first passages, the best first by words, kinds of value and rank; no embedding yet."""
+def candidates(question: Question, passages: Sequence[Passage], ranks: Sequence[int] = ()) -> list[Evidence]:
+    """Sentences of the passages, the best first by words, kinds of value and rank; no embedding yet.
+
+    Without `ranks` the first passages are read, and each counts by its place; with them all are, each by its rank.
+    """
     found: list[Evidence] = []
     seen: set[tuple[str, str]] = set()
-    for rank, passage in enumerate(passages[:PASSAGES_READ]):
+    read = passages if ranks else passages[:PASSAGES_READ]
+    for at, passage in enumerate(read):
         units = split(passage.text, passage.body_at)
         for index, unit in enumerate(units):
             key = (passage.document, unit.spoken)
             if key not in seen:
                 seen.add(key)
-                found.append(_weigh(question, rank, unit, _around(passage, units, index)))
+                item = _weigh(question, at, unit, _around(passage, units, index))
+                found.append(replace(item, behind=ranks[at] if ranks else at))
     return _ranked(found)
 
 
@@ -94,6 +104,11 @@ def with_vectors(question: Question, found: Sequence[Evidence], asking: Float32,
         _in_other_words(question, item, float(row[0]), dict(zip(terms, (row[0] - row[1:]).tolist(), strict=True)))
         for item, row in zip(found, cosines, strict=True)
     )
+
+
+def without_vectors(found: Sequence[Evidence]) -> list[Evidence]:
+    """The same sentences where no embedder answers: words alone say how near they are to the question."""
+    return _ranked(replace(item, cosine=COSINE_OF_NOTHING + COSINE_OF_WORDS * item.own) for item in found)
 
 
 def _unit(vectors: Float32) -> Float32:
@@ -194,6 +209,6 @@ def _score(item: Evidence) -> float:
         + (2.6 if item.answers else 0.0)
         - 3.8 * min(len(item.missing), 2)
         - 10.0 * item.gap
-        - 0.42 * item.passage
+        - 0.42 * item.behind
         - 6.9
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import PurePath
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ullage.store import Hit
+from ullage.store import PLACE_KEYS, Chunk, Hit
 
-_PAGED = frozenset({".pdf", ".pptx", ".ppt", ".tif", ".tiff", ".docx"})
+_PAGED = (".pdf", ".pptx", ".ppt", ".tif", ".tiff", ".docx")
 """Formats with pages; the store calls all of any other document page 1."""
 
 
@@ -31,6 +30,23 @@ class Passage:
     logit: float | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     created_s: float = 0.0
+    content_hash: str = ""
+    ordinal: int = 0
+
+    @property
+    def box(self) -> tuple[float, ...]:
+        """Left, top, right, bottom in points from the page's upper left corner; empty where it is not known."""
+        return tuple(self.metadata.get("location") or ())
+
+    @property
+    def page_size(self) -> tuple[float, ...]:
+        """The page's width and height in points; empty where they are not known."""
+        return tuple(self.metadata.get("location_max_dimensions") or ())
+
+    @property
+    def own_metadata(self) -> dict[str, Any]:
+        """What the uploader said, without the place and the document's own record."""
+        return {name: value for name, value in self.metadata.items() if name not in (*PLACE_KEYS, "document")}
 
     @property
     def body_at(self) -> int:
@@ -47,16 +63,19 @@ class Passage:
 
 
 def from_hit(hit: Hit, rank: int, collection: str) -> Passage:
-    chunk = hit.chunk
+    return replace(from_chunk(hit.chunk, collection), retrieval_rank=rank, retrieval_score=hit.score)
+
+
+def from_chunk(chunk: Chunk, collection: str) -> Passage:
     return Passage(
         text=chunk.text,
         document=chunk.document,
-        page=chunk.page if PurePath(chunk.document).suffix.lower() in _PAGED else None,
+        page=chunk.page if chunk.document.lower().endswith(_PAGED) else None,
         headings=chunk.path,
         kind=chunk.type,
         collection=collection,
-        retrieval_rank=rank,
-        retrieval_score=hit.score,
         metadata=chunk.metadata,
         created_s=chunk.created_s,
+        content_hash=chunk.content_hash,
+        ordinal=chunk.ordinal,
     )

@@ -20,8 +20,28 @@ NEIGHBOURS = 0
 """Sentences kept before and after each that counts. Of 20 development questions the bundled model answered 4 rightly
 from the sentences alone, 2 with one neighbour on each side."""
 
-_TAG = re.compile(r"</?\s*excerpt\b[^>]*>|<\|[^|<>]*\|>", re.I)
+_TAG = re.compile(r"<\s*/?\s*excerpt\b[^<>]{0,200}>?|<\|[^|<>]{0,60}\|>", re.I)
 """What would end an excerpt, or a turn of the chat: control tokens are read as such even inside a text."""
+
+
+DEEPEST_TAG = 8
+
+
+def excerpt(number: int, passage: Passage, text: str) -> str:
+    """A piece of a document between its marks, without what would look like one of them, or like a turn of a chat."""
+    source = _TAG.sub("", passage.document.replace("<", " ").replace(">", " "))
+    return EXCERPT.format(number=number, source=source, text=untagged(text))
+
+
+def untagged(text: str) -> str:
+    """Until nothing changes: what is left after one tag is taken out may be another. Tags nested deeper than anybody
+    writes them lose their brackets."""
+    for _ in range(DEEPEST_TAG):
+        stripped = _TAG.sub("", text)
+        if stripped == text:
+            return text
+        text = stripped
+    return text.replace("<", " ")
 
 
 def excerpts(passages: Sequence[Passage], found: Sequence[Evidence], limit: int) -> list[tuple[Passage, str]]:
@@ -44,10 +64,7 @@ def _window(passage: Passage, wanted: Sequence[Unit]) -> str:
 
 def messages(question: str, chosen: Sequence[tuple[Passage, str]], system: str = "") -> list[dict[str, str]]:
     """Chat messages. `system` is what the client added to the system message."""
-    blocks = [
-        EXCERPT.format(number=number, source=passage.document, text=_TAG.sub("", text))
-        for number, (passage, text) in enumerate(chosen, start=1)
-    ]
+    blocks = [excerpt(number, passage, text) for number, (passage, text) in enumerate(chosen, start=1)]
     rule = f"{SYSTEM}\n{system}" if system else SYSTEM
     return [
         {"role": "system", "content": rule},

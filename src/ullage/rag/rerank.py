@@ -13,6 +13,7 @@ import structlog
 from ullage.clients.ranking import PASSAGES_PER_CALL, RankingClient, Scale
 from ullage.errors import DeadlineExceeded, RequestError, Unavailable
 from ullage.rag.passage import Passage
+from ullage.rag.rests import Rests
 
 log = structlog.get_logger("ullage.rag")
 
@@ -32,16 +33,22 @@ class Reranked:
     reason: str = ""
 
 
-async def rerank(client: RankingClient, query: str, passages: Sequence[Passage]) -> Reranked:
+async def rerank(
+    client: RankingClient, query: str, passages: Sequence[Passage], rests: Rests | None = None
+) -> Reranked:
     """All passages, best first. A ranking service that is away, slow or talks rubbish costs the order, not the answer.
 
-    The client's own timeout bounds the wait.
+    The client's own timeout bounds the wait. With `rests` it is not asked while it rests.
     """
     head, tail = list(passages[:PASSAGES_PER_CALL]), list(passages[PASSAGES_PER_CALL:])
     if not head:
         return Reranked(())
+    texts = [passage.text for passage in head]
     try:
-        logits = await client.rank(query, [passage.text for passage in head])
+        if rests is None:
+            logits = await client.rank(query, texts)
+        else:
+            logits = await rests.ask("ranking", lambda: client.rank(query, texts))
         order = fused(logits, [passage.retrieval_score for passage in head], await client.scale())
     except (Unavailable, DeadlineExceeded, RequestError) as error:
         log.warning("answering in retrieval order", reason=error.message)

@@ -55,7 +55,7 @@ class Retrieval(_Body):
     embedding_endpoint: Url | None = None
     reranker_model: Name | None = None
     reranker_endpoint: Url | None = None
-    filter_expr: str | list[dict[str, Any]] = ""
+    filter_expr: Annotated[str, Field(max_length=LONGEST_TEXT)] | list[dict[str, Any]] = ""
     confidence_threshold: float | None = Field(None, ge=0, le=1)
 
 
@@ -71,6 +71,10 @@ class Prompt(Retrieval):
     ignore_eos: bool = False
     min_thinking_tokens: int | None = None
     max_thinking_tokens: int | None = None
+    enable_query_decomposition: bool | None = Field(None, description="ours: search for the parts of the question too")
+    enable_reflection: bool | None = Field(None, description="ours: judge passages and answer, and try again")
+    fetch_full_page_context: bool | None = Field(None, description="ours: whole pages before the model")
+    fetch_neighboring_pages: int | None = Field(None, ge=0, le=10, description="ours: and pages on each side")
     enable_guardrails: bool | None = None
     enable_vlm_inference: bool | None = None
     model: Annotated[str, Field(max_length=4096)] | None = None
@@ -81,6 +85,9 @@ class Prompt(Retrieval):
     vlm_top_p: float | None = Field(None, ge=0.1, le=1)
     vlm_max_tokens: int | None = Field(None, ge=0, le=128_000)
     vlm_max_total_images: int | None = Field(None, ge=0, le=64)
+    vlm_enable_thinking: bool | None = None
+    vlm_thinking_token_budget: int | None = Field(None, ge=0, le=65_536)
+    vlm_filter_thinking_tokens: bool | None = None
     stop: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=256)] = Field(default_factory=list)
     agentic: bool | None = None
     enable_streaming: bool = True
@@ -107,6 +114,12 @@ def texts_of(content: str | list[TextPart | ImagePart]) -> str:
     if isinstance(content, str):
         return content
     return " ".join(part.text for part in content if isinstance(part, TextPart))
+
+
+def images_of(content: str | list[TextPart | ImagePart]) -> tuple[str, ...]:
+    """The URLs of its pictures."""
+    return () if isinstance(content, str) else tuple(
+        part.image_url.url for part in content if isinstance(part, ImagePart))
 
 
 def has_image(content: str | list[TextPart | ImagePart]) -> bool:

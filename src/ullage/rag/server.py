@@ -2,228 +2,197 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing
-from typing import Any
+import json
+from collections.abc import AsyncGenerator
+from typing import Any, cast
 
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.types import Receive, Scope, Send
+from pydantic import ValidationError
 
-from ullage.errors import DependencyDown, NotReady, RequestError, UllageError, outcome
-from ullage.http import Health, ServiceInfo, build_app
+from ullage.errors import NotReady, UllageError
+from ullage.http import ServiceInfo, build_app
 from ullage.plan import ServicePlan
 from ullage.rag.configuration import configuration
-from ullage.rag.events import Answer, Asked, Event, Ordered, Retrieved, Timings, Token
+from ullage.rag.connections import Clients, connect
+from ullage.rag.events import Event, Ordered
 from ullage.rag.health import report
+from ullage.rag.lifecycle import WATCH_S, RagLifecycle
 from ullage.rag.metrics import RagMetrics
-from ullage.rag.passage import Passage
-from ullage.rag.pipeline import Clients, Rag, connect
-from ullage.rag.request import asked_to_answer, asked_to_find
-from ullage.rag.schema import DocumentSearch, Prompt, texts_of
+from ullage.rag.pipeline import Rag
+from ullage.rag.plain import PlainChat, PlainChunks, plain_error, plain_fault, wants_plain
+from ullage.rag.refusals import as_message, as_stream, error_stream, faults_text
+from ullage.rag.request import asked_to_answer, asked_to_find, chat_of
+from ullage.rag.schema import DocumentSearch, Prompt
+from ullage.rag.stores import StoreSearch, asked_of_store, page_of
+from ullage.rag.stream import DEGRADED, Begun, EventStream, begun, chunks, whole
+from ullage.rag.summary import summary_answer
 from ullage.rag.wire import Chunks, citations
 from ullage.settings import Settings
 
-log = structlog.get_logger("ullage.rag")
-
-DEGRADED = "X-Ullage-Degraded"
-RETRY_S = 0.5
-PROVE_S = 5.0
-
-
-class RagLifecycle:
-    """Ready when the vector database answers and the embedder has embedded a text. Ranking and LLM may come later."""
-
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
-
-    async def start(self, health: Health) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(PROVE_S):
-                    await asyncio.to_thread(self._clients.vectors.ping)
-                    if await self._clients.embedding.ready():
-                        await self._clients.embedding.embed(["Is it ready?"], "query")
-                        return
-                health.loading(f"waiting for the embedder at {self._clients.embedding.base_url}")
-            except TimeoutError:
-                health.loading("waiting for the vector database and the embedder")
-            except UllageError as error:
-                health.loading(error.message)
-            await asyncio.sleep(RETRY_S)
-
-    async def stop(self) -> None:
-        await self._clients.close()
-
-
-class EventStream(StreamingResponse):
-    """Server-sent events; the source is closed however the response ends, so that generation stops."""
-
-    def __init__(self, events: AsyncGenerator[str, None], headers: dict[str, str]) -> None:
-        super().__init__(events, media_type="text/event-stream",
-                         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers})
-        self._events = events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._events.aclose()
+MODEL = "ullage/rag"
+"""What `/v1/models` lists; any other name in a request is taken for it."""
 
 
 def create_app(
-    settings: Settings, planned: ServicePlan | None = None, *, clients: Clients | None = None
+    settings: Settings, planned: ServicePlan | None = None, *, clients: Clients | None = None, watch_s: float = WATCH_S
 ) -> FastAPI:
-    """Generate, search, configuration and health, beside the routes every service has."""
+    """Generate, search, vector stores, summary, configuration and health, beside the routes every service has.
+
+    The pipeline is at `app.state.rag`; `watch_s` is how often its database is asked whether it is there.
+    """
     rag = Rag(settings, clients or connect(settings))
     info = ServiceInfo(
         service="rag",
+        models=(MODEL,),
         profile=planned.profile_id if planned else "",
         ledger=planned.ledger.as_dict() if planned else {},
     )
-    app = build_app(info, RagLifecycle(rag.clients), max_body=int(settings.max_body))
-    metrics = RagMetrics(app.state.registry)
-
-    def ready() -> None:
-        if not app.state.health.ready:
-            raise NotReady(f"rag is not ready: {app.state.health.reason}", retry_after_s=2)
-
-    async def generate(body: Prompt) -> Response:
-        try:
-            ready()
-            asked = asked_to_answer(rag, body)
-            return await _stream(rag, asked, body, metrics)
-        except UllageError as error:
-            return _error_stream(_in_contract(error, rag.settings), _status(error))
-
-    async def search(body: DocumentSearch) -> Response:
-        try:
-            ready()
-            ordered = await _search(rag, asked_to_find(rag, body))
-        except UllageError as error:
-            return JSONResponse({"message": _in_contract(error, rag.settings)}, _status(error))
-        headers = {DEGRADED: ",".join(ordered.degraded)} if ordered.degraded else {}
-        return JSONResponse({**citations(ordered.passages), "degraded": list(ordered.degraded)}, headers=headers)
-
-    async def configured() -> dict[str, Any]:
-        return configuration(settings)
-
-    async def health(check_dependencies: bool = False) -> dict[str, Any]:
-        return await report(rag.clients, settings, check=check_dependencies)
-
-    async def series() -> Response:
-        return Response(generate_latest(app.state.registry), media_type=CONTENT_TYPE_LATEST)
-
-    for prefix in ("", "/v1"):
-        app.post(f"{prefix}/generate", tags=["rag"])(generate)
-        app.post(f"{prefix}/chat/completions", tags=["rag"])(generate)
-        app.post(f"{prefix}/search", tags=["rag"])(search)
-        app.get(f"{prefix}/configuration", tags=["rag"])(configured)
-        app.get(f"{prefix}/health", tags=["health"])(health)
-    app.get("/metrics", tags=["metrics"])(series)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        faults = "; ".join(f"{_where(fault['loc'])}: {fault['msg']}" for fault in error.errors())
-        return _error_stream(f"Validation error: {faults}", 422, pieces=True)
-
+    app = build_app(info, RagLifecycle(rag, watch_s), max_body=int(settings.max_body))
+    app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"],
+                       expose_headers=[DEGRADED])
+    app.state.rag = rag
+    _add_routes(app, _Server(app, rag))
     return app
 
 
-async def _search(rag: Rag, asked: Asked) -> Ordered:
-    ordered = Ordered(())
-    async for event in rag.search(asked):
-        if isinstance(event, Ordered):
-            ordered = event
-    return ordered
+class _Server:
+    """The handlers."""
 
+    def __init__(self, app: FastAPI, rag: Rag) -> None:
+        self._app = app
+        self._rag = rag
+        self._metrics = RagMetrics(app.state.registry)
 
-async def _stream(rag: Rag, asked: Asked, body: Prompt, metrics: RagMetrics) -> Response:
-    """The first text is awaited before the status is sent, so that an error still has its own."""
-    events = rag.answer(asked) if body.use_knowledge_base else rag.chat(asked, _chat(body))
-    chunks = Chunks(body.model or rag.settings.llm_model)
-    passages: tuple[Passage, ...] = ()
-    degraded: tuple[str, ...] = ()
-    first: Event | None = None
-    try:
-        async for event in events:
-            if isinstance(event, Ordered):
-                passages, degraded = event.passages, event.degraded
-            if not isinstance(event, Retrieved | Ordered):
-                first = event
-                break
-    except BaseException:
-        await events.aclose()  # type: ignore[attr-defined]
-        raise
-    shown = () if body.enable_citations is False else passages
-    headers = {DEGRADED: ",".join(degraded)} if degraded else {}
-    return EventStream(_chunks(chunks, first, events, shown, metrics), headers)
-
-
-async def _chunks(
-    chunks: Chunks, first: Event | None, rest: AsyncIterator[Event], passages: tuple[Passage, ...], metrics: RagMetrics
-) -> AsyncGenerator[str, None]:
-    answer, timings, cited = Answer(), Timings({}, 0.0), False
-    async with aclosing(_chain(first, rest)) as events:
+    async def generate(self, body: Prompt) -> Response:
+        """The blueprint's stream."""
         try:
-            async for event in events:
-                match event:
-                    case Token():
-                        yield chunks.chunk(event.text, citations=citations(() if cited else passages))
-                        cited = True
-                    case Answer():
-                        answer = event
-                    case Timings():
-                        timings = event
+            answer = await self._begun(body)
+        except Exception as error:
+            return as_stream(error)
+        return EventStream(chunks(answer, Chunks(body.model or self._rag.settings.llm_model), self._metrics),
+                           answer.headers)
+
+    async def chat(self, request: Request) -> Response:
+        """The blueprint's stream, or OpenAI's stream or object: see `rag/plain.py` for which."""
+        body = await _json(request)
+        if not wants_plain(body, self._rag.settings.chat_shape):
+            try:
+                return await self.generate(Prompt.model_validate(body))
+            except ValidationError as error:
+                return error_stream(faults_text(cast(Any, error.errors())), 422, pieces=True)
+        try:
+            asked = PlainChat.model_validate(body)
+            prompt = asked.prompt()
+        except ValidationError as error:
+            return plain_fault(faults_text(cast(Any, error.errors())))
+        try:
+            return await self._plain(asked, prompt)
+        except Exception as error:
+            return plain_error(error)
+
+    async def _plain(self, asked: PlainChat, prompt: Prompt) -> Response:
+        answer = await self._begun(prompt)
+        with_usage = bool((asked.stream_options or {}).get("include_usage"))
+        shape = PlainChunks(asked.model or MODEL, with_usage)
+        if asked.stream:
+            return EventStream(chunks(answer, shape, self._metrics), answer.headers)
+        said = await whole(answer, self._metrics)
+        headers = {DEGRADED: ",".join(said.answer.degraded)} if said.answer.degraded else {}
+        return JSONResponse(shape.body(said), headers=headers)
+
+    async def _begun(self, body: Prompt) -> Begun:
+        self._ready()
+        asked = asked_to_answer(self._rag, body)
+        events = self._rag.answer(asked) if body.use_knowledge_base else self._rag.chat(asked, chat_of(body))
+        cite = self._rag.settings.enable_citations if body.enable_citations is None else body.enable_citations
+        return await begun(cast(AsyncGenerator[Event, None], events), cite=cite)
+
+    async def search(self, body: DocumentSearch) -> Response:
+        try:
+            self._ready()
+            ordered = await self._searched(asked_to_find(self._rag, body))
+        except Exception as error:
+            return as_message(error, search=True)
+        found = citations(ordered.passages if body.enable_citations is not False else ())
+        return JSONResponse({**found, "degraded": list(ordered.degraded), "notes": list(ordered.notes),
+                             "search_query": ordered.question, "filter": ordered.filter}, headers=_headers(ordered))
+
+    async def search_store(self, vector_store_id: str, body: StoreSearch) -> Response:
+        """OpenAI's vector store search over the collection of that name."""
+        try:
+            self._ready()
+            asked = asked_of_store(self._rag, vector_store_id, body)
+            ordered = await self._searched(asked)
+        except Exception as error:
+            return as_message(error)
+        return JSONResponse(page_of(asked, ordered), headers=_headers(ordered))
+
+    async def _searched(self, asked: Any) -> Ordered:
+        ordered = Ordered(())
+        async for event in self._rag.search(asked):
+            if isinstance(event, Ordered):
+                ordered = event
+        self._metrics.degraded(ordered.degraded)
+        return ordered
+
+    async def summary(
+        self, file_name: str, collection_name: str | None = None, blocking: bool = False,
+        timeout: float = 300,  # noqa: ASYNC109  (the contract's name)
+    ) -> Response:
+        settings = self._rag.settings
+        try:
+            return await summary_answer(settings, collection_name or settings.collection, file_name,
+                                        blocking=blocking, timeout_s=timeout)
         except UllageError as error:
-            log.warning("answer broke off", reason=error.message)
-            for chunk in chunks.error(error.message):
-                yield chunk
-            return
-    metrics.observe(answer, timings)
-    yield chunks.last(answer, timings)
+            return as_message(error)
+
+    async def configured(self) -> dict[str, Any]:
+        return configuration(self._rag.settings)
+
+    async def health(self, check_dependencies: bool = False) -> dict[str, Any]:
+        """Always 200: whether this service is ready is said by `/v1/health/ready`."""
+        return await report(self._rag.clients, self._rag.settings, check=check_dependencies)
+
+    async def series(self) -> Response:
+        return Response(generate_latest(self._app.state.registry), media_type=CONTENT_TYPE_LATEST)
+
+    def _ready(self) -> None:
+        """A pause is no reason to refuse: whether the database is back shows when it is asked."""
+        health = self._app.state.health
+        if not health.ready and health.state != "paused":
+            raise NotReady(f"rag is not ready: {health.reason}", retry_after_s=2)
 
 
-async def _chain(first: Event | None, rest: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
-    async with aclosing(rest):  # type: ignore[type-var]
-        if first is not None:
-            yield first
-        async for event in rest:
-            yield event
+def _add_routes(app: FastAPI, server: _Server) -> None:
+    refs = [{"$ref": f"#/components/schemas/{name}"} for name in ("Prompt",)]
+    refs.append({"type": "object", "title": "OpenAI's chat completion request"})
+    documented = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": refs}}}}}
+    for prefix in ("", "/v1"):
+        app.post(f"{prefix}/generate", tags=["rag"])(server.generate)
+        app.post(f"{prefix}/chat/completions", tags=["rag"], openapi_extra=documented)(server.chat)
+        app.post(f"{prefix}/search", tags=["rag"])(server.search)
+        app.get(f"{prefix}/summary", tags=["rag"])(server.summary)
+        app.get(f"{prefix}/configuration", tags=["rag"])(server.configured)
+        app.get(f"{prefix}/health", tags=["health"])(server.health)
+    app.post("/v2/vector_stores/{vector_store_id}/search", tags=["rag"])(server.search_store)
+    app.get("/metrics", tags=["metrics"])(server.series)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        return error_stream(faults_text(cast(Any, error.errors())), 422, pieces=True)
 
 
-def _chat(body: Prompt) -> list[dict[str, str]]:
-    return [{"role": message.role or "user", "content": texts_of(message.content)} for message in body.messages]
+async def _json(request: Request) -> Any:
+    try:
+        return json.loads(await request.body())
+    except ValueError as error:
+        fault = {"type": "json_invalid", "loc": ("body",), "msg": f"JSON decode error: {error}"}
+        raise RequestValidationError([fault]) from None
 
 
-def _where(place: Iterable[object]) -> str:
-    return ".".join(str(part) for part in place if part != "body") or "body"
-
-
-def _status(error: UllageError) -> int:
-    """The contract knows 400 where we know 404 and 422, and 503 for whatever is away or late."""
-    if isinstance(error, RequestError):
-        return 400
-    status = outcome(error).http_status
-    return 503 if status == 504 else status
-
-
-def _in_contract(error: UllageError, settings: Settings) -> str:
-    """The blueprint's words for what it has words for; ours otherwise."""
-    if isinstance(error, DependencyDown):
-        for start, name, url in (
-            ("embedding at", "Embedding", settings.url("embedding")),
-            ("no LLM answers at", "LLM", settings.url("llm")),
-        ):
-            if error.message.startswith(start):
-                return f"{name} NIM unavailable at {url}. Please verify the service is running and accessible."
-    return error.message
-
-
-def _error_stream(message: str, status: int, *, pieces: bool = False) -> Response:
-    text = "".join(Chunks("").error(message, pieces=pieces))
-    return Response(text, status, media_type="text/event-stream")
+def _headers(ordered: Ordered) -> dict[str, str]:
+    return {DEGRADED: ",".join(ordered.degraded)} if ordered.degraded else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 ValueKind = Literal[
@@ -17,14 +18,18 @@ NUMBER_WORDS = {
         "seventeen eighteen nineteen".split()
     )
 } | {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
-NUMBER_WORDS |= {
-    f"{tens}-{ones}": NUMBER_WORDS[tens] + NUMBER_WORDS[ones]
-    for tens in ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-    for ones in ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-}
+_TENS = tuple(word for word, value in NUMBER_WORDS.items() if value >= 20)
+_ONES = tuple(word for word, value in NUMBER_WORDS.items() if 0 < value < 10)
+_SINGLE = sorted((word for word, value in NUMBER_WORDS.items() if value < 20), key=len, reverse=True)
+NUMBER_WORDS |= {f"{tens}-{ones}": NUMBER_WORDS[tens] + NUMBER_WORDS[ones] for tens in _TENS for ones in _ONES}
+
+TEXTS_KEPT = 4096
+LONGEST_KEPT = 500
+"""Characters. Sentences are asked about more than once for a question, and again for the next; a few MiB at most."""
 
 _DIGITS = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?"
-_WORDED = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
+# Longer words before their beginnings. One alternative for each word made four patterns two thirds of the time.
+_WORDED = rf"(?:{'|'.join(_TENS)})(?:-(?:{'|'.join(_ONES)}))?|{'|'.join(_SINGLE)}"
 _COUNT = rf"(?:{_DIGITS}|(?:{_WORDED}|half an?|an?|several|a few)(?![^\W\d_]))"
 _SPAN = r"(?:milli)?(?:second|minute|hour|day|night|week|fortnight|month|year|decade)s?|ms|secs?|mins?|hrs?|s|h"
 _MONTH = (
@@ -90,6 +95,15 @@ class Value:
 
 def values(text: str) -> list[Value]:
     """Values of a text in reading order; spans of one kind do not overlap, a longer kind wins over a shorter."""
+    return list(_values_of(text) if len(text) <= LONGEST_KEPT else _found_in(text))
+
+
+@lru_cache(maxsize=TEXTS_KEPT)
+def _values_of(text: str) -> tuple[Value, ...]:
+    return tuple(_found_in(text))
+
+
+def _found_in(text: str) -> list[Value]:
     taken: list[tuple[int, int]] = []
     found: list[Value] = []
     for kind, pattern in _PATTERNS:
@@ -122,6 +136,15 @@ def names(text: str) -> list[Value]:
 
 def key_of(text: str) -> str:
     """One spelling of a value: no thousands commas, numbers as digits, one space, lower case."""
+    return _key_of(text) if len(text) <= LONGEST_KEPT else _spelled(text)
+
+
+@lru_cache(maxsize=TEXTS_KEPT)
+def _key_of(text: str) -> str:
+    return _spelled(text)
+
+
+def _spelled(text: str) -> str:
     plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text.lower())
     plain = re.sub(r"[^\w£$€%°.,/:+-]+", " ", plain)
     plain = re.sub(r"\b[a-z]+(?:-[a-z]+)?\b", lambda word: str(NUMBER_WORDS.get(word.group(), word.group())), plain)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
-from ullage.rag.events import Answer, Timings
+from ullage.rag.events import Answer, Citation, Sentence, Timings
 from ullage.rag.passage import Passage
 from ullage.rag.rerank import shown_score
 
@@ -26,6 +26,7 @@ def source_result(passage: Passage) -> dict[str, Any]:
     """One SourceResult. `logit` and `retrieval_score` are ours: the raw scores behind `score`."""
     page = passage.page if passage.page is not None else 1
     when = datetime.fromtimestamp(passage.created_s, UTC).isoformat() if passage.created_s else ""
+    width, height = passage.page_size or (0, 0)
     return {
         "document_id": "",
         "content": passage.text,
@@ -39,17 +40,18 @@ def source_result(passage: Passage) -> dict[str, Any]:
             "last_modified": when,
             "page_number": page,
             "description": passage.text,
-            "height": 0,
-            "width": 0,
-            "location": [],
-            "location_max_dimensions": [],
+            "height": round(height),
+            "width": round(width),
+            "location": list(passage.box),
+            "location_max_dimensions": list(passage.page_size),
             "content_metadata": {
-                **passage.metadata,
+                **passage.own_metadata,
                 "type": passage.kind,
                 "page_number": page,
                 "headings": list(passage.headings),
             },
             "collection_name": passage.collection,
+            "content_hash": passage.content_hash,
             "logit": passage.logit,
             "retrieval_score": passage.retrieval_score,
         },
@@ -61,6 +63,11 @@ def citations(passages: Sequence[Passage]) -> dict[str, Any]:
     return {"total_results": len(results), "results": results}
 
 
+def event_of(body: Any) -> str:
+    """One server-sent event."""
+    return f"data: {json.dumps(body, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
 @dataclass(slots=True)
 class Chunks:
     """Makes the chunks of one answer: same id, model and time in each."""
@@ -69,9 +76,13 @@ class Chunks:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     created: int = field(default_factory=lambda: int(time.time()))
 
+    def first(self, passages: Sequence[Passage], text: str) -> str:
+        """The first chunk with text carries the passages."""
+        return self.chunk(text, citations=citations(passages))
+
     def chunk(self, text: str, *, finish: str | None = None, **more: Any) -> str:
         """One SSE event. The same text stands in `message` and in `delta`."""
-        body = {
+        return event_of({
             "id": self.id,
             "object": "chat.completion.chunk",
             "model": self.model,
@@ -90,31 +101,33 @@ class Chunks:
             "event_type": None,
             "stage": None,
             **more,
-        }
-        return f"data: {json.dumps(body, ensure_ascii=False, separators=(',', ':'))}\n\n"
+        })
 
-    def last(self, answer: Answer, timings: Timings) -> str:
+    def last(self, answer: Answer, timings: Timings, passages: Sequence[Passage] = ()) -> list[str]:
         """The closing chunk: no text, usage, metrics, and what the answer rests on."""
-        usage = answer.usage
-        return self.chunk(
-            "",
-            finish="stop",
-            usage={
-                "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-            },
-            metrics=metrics(answer, timings),
-            degraded=list(answer.degraded),
-            grounding=grounding(answer),
-            timings_ms={name: _ms(seconds) for name, seconds in timings.stages.items()},
-        )
+        return [self.chunk("", finish="stop", usage=usage(answer), **told(answer, timings, passages))]
 
     def error(self, message: str, *, pieces: bool = False) -> list[str]:
         """An error as a stream; a validation error comes in small pieces."""
         size = ERROR_CHARACTERS if pieces else max(1, len(message))
         parts = [message[at : at + size] for at in range(0, len(message), size)]
         return [*(self.chunk(part) for part in parts), self.chunk("", finish="stop")]
+
+
+def usage(answer: Answer) -> dict[str, int]:
+    prompt, completion = answer.usage.prompt_tokens, answer.usage.completion_tokens
+    return {"total_tokens": prompt + completion, "prompt_tokens": prompt, "completion_tokens": completion}
+
+
+def told(answer: Answer, timings: Timings, passages: Sequence[Passage]) -> dict[str, Any]:
+    """What is said of an answer at its end, whatever the shape of its chunks."""
+    return {
+        "metrics": metrics(answer, timings),
+        "degraded": list(answer.degraded),
+        "notes": list(answer.notes),
+        "grounding": grounding(answer, passages),
+        "timings_ms": {name: _ms(seconds) for name, seconds in timings.stages.items()},
+    }
 
 
 def metrics(answer: Answer, timings: Timings) -> dict[str, float | None]:
@@ -130,19 +143,40 @@ def metrics(answer: Answer, timings: Timings) -> dict[str, float | None]:
     return {name: None if value is None else _ms(value) for name, value in seconds.items()}
 
 
-def grounding(answer: Answer) -> dict[str, Any]:
-    """What each sentence rests on. Withheld sentences are counted and never shown."""
+def grounding(answer: Answer, passages: Sequence[Passage] = ()) -> dict[str, Any]:
+    """What each sentence rests on. Withheld sentences are counted and never shown. `passage` and the `index` of a link
+    count in the list of citations on the first chunk."""
     return {
         "checked": answer.checked,
         "declined": answer.declined,
+        "refused": answer.refused,
         "quoted": answer.quoted,
         "withheld": len(answer.withheld),
-        "sentences": [asdict(sentence) for sentence in answer.sentences],
-        "citations": [
-            {"number": c.number, "document_name": c.document, "page_number": c.page, "place": c.place, "text": c.text,
-             "score": c.score}
-            for c in answer.citations
-        ],
+        "sentences": [_sentence(sentence, passages) for sentence in answer.sentences],
+        "citations": [_citation(citation, len(passages)) for citation in answer.citations],
+    }
+
+
+def _sentence(sentence: Sentence, passages: Sequence[Passage]) -> dict[str, Any]:
+    said = {name: value for name, value in asdict(sentence).items() if name != "links"}
+    return {**said, "passages": [
+        {"index": link.passage, "document_name": passages[link.passage].document,
+         "page_number": passages[link.passage].page, "logit": link.logit, "score": shown_score(link.logit)}
+        for link in sentence.links if link.passage < len(passages)
+    ]}
+
+
+def _citation(citation: Citation, passages: int) -> dict[str, Any]:
+    return {
+        "number": citation.number,
+        "document_name": citation.document,
+        "page_number": citation.page,
+        "place": citation.place,
+        "text": citation.text,
+        "score": citation.score,
+        "passage": citation.passage if citation.passage < passages else None,
+        "location": list(citation.box),
+        "location_max_dimensions": list(citation.page_size),
     }
 
 

@@ -64,6 +64,13 @@ def flag(value: str) -> str:
     return _one_of(value, dict.fromkeys(TRUE, "true") | dict.fromkeys(FALSE, "false"))
 
 
+@reads("a number, or none")
+def number_or_none(value: str) -> str:
+    if value.lower() in ("", "none", "null"):
+        return ""
+    return f"{float(value):g}"
+
+
 @reads("true or false")
 def cpu_if_true(value: str) -> str:
     return "cpu" if flag(value) == "true" else ""

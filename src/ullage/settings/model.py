@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, ByteSize, ConfigDict, Field, SecretStr, model_validator
 
-Service = Literal["vectors", "ranking", "embedding", "llm", "ingest", "rag", "vision"]
+from ullage.settings.rag import BUNDLED_LLM, RagSettings
+
+Service = Literal["vectors", "ranking", "embedding", "llm", "ingest", "rag", "vision", "web"]
 SERVICES: tuple[Service, ...] = ("vectors", "ranking", "embedding", "llm", "ingest", "rag")
 """Those that a stack has always."""
 
-ALL_SERVICES: tuple[Service, ...] = (*SERVICES, "vision")
-"""And those that it has when the settings ask for them."""
+ALL_SERVICES: tuple[Service, ...] = (*SERVICES, "vision", "web")
+"""And those that it has when the settings ask for them; the page is asked for unless they say otherwise."""
 
 VisionTask = Literal["page-elements", "graphic-elements", "table-structure", "ocr"]
 VISION_TASKS: tuple[VisionTask, ...] = ("page-elements", "graphic-elements", "table-structure", "ocr")
@@ -35,7 +37,7 @@ def _home(kind: str) -> Path:
     return Path.home() / kind / "ullage"
 
 
-class Settings(BaseModel):
+class Settings(RagSettings):
     """Set by flag, by environment (`ULLAGE_` + the name in capitals) or in a YAML file; the first that speaks wins.
 
     Sizes are bytes and take units: `700MiB`, `2GB`. Ports are those of the stack this one replaces.
@@ -54,6 +56,8 @@ class Settings(BaseModel):
     llm_port: int = Field(8999, ge=1, le=65535, description="where the LLM listens")
     rag_port: int = Field(8081, ge=1, le=65535, description="where the RAG server listens")
     ingest_port: int = Field(8082, ge=1, le=65535, description="where the ingestor listens")
+    mcp_port: int = Field(8083, ge=1, le=65535, description="where the MCP server listens, unless it talks over stdio")
+    web_port: int = Field(8090, ge=1, le=65535, description="where the web page listens")
     vectors_port: int = Field(19530, ge=1, le=65535, description="where the vector database listens")
     vision_port: int = Field(8000, ge=1, le=65535, description="where page-elements and the vision service listen")
     graphic_elements_port: int = Field(8003, ge=1, le=65535, description="where graphic-elements listens")
@@ -79,11 +83,13 @@ class Settings(BaseModel):
     summary_llm_model: str = Field("", description="what it is asked for; empty: llm_model")
     vectors_uri: str = Field("", description="Milvus URI or a local .db path; empty: this host and vectors_port")
 
+    rag_url: str = Field("", description="where page, mcp and commands find the RAG server; empty: this host")
+    ingest_url: str = Field("", description="where page, mcp and commands find the ingestor; empty: this host")
     vision_url: str = Field("", description="where ingest finds the vision service; empty: this host and vision_port")
 
     ranking_model: str = Field("ullage/minilm-fusion-ranker", description="card name, or a folder with a checkpoint")
     embedding_model: str = Field("sentence-transformers/all-MiniLM-L6-v2", description="card name or folder")
-    llm_model: str = Field("HuggingFaceTB/SmolLM2-135M-Instruct", description="card name")
+    llm_model: str = Field(BUNDLED_LLM, description="card name")
 
     vision_model: str = Field("ullage/page-vision", description="card name")
 
@@ -94,6 +100,7 @@ class Settings(BaseModel):
     ingest_memory: ByteSize | None = Field(None, description="budget of the ingestor alone")
     vectors_memory: ByteSize | None = Field(None, description="budget of the vector database alone")
 
+    web_memory: ByteSize | None = Field(None, description="budget of the web page's process alone")
     vision_memory: ByteSize | None = Field(None, description="budget of the vision process alone")
 
     ranking_gpu_memory: ByteSize | None = Field(None, description="GPU budget of the ranking process alone")
@@ -121,12 +128,14 @@ class Settings(BaseModel):
     batch_wait_ms: float = Field(0.0, ge=0, le=1000, description="wait this long for a batch to fill")
     score_cache: ByteSize = Field(ByteSize(0), description="memory for exact scores already computed; 0: none")
     threads: int | None = Field(None, ge=1, le=1024, description="compute threads per model; else the cores we may use")
+    rate_limit: float | None = Field(None, gt=0, le=1e6, description="requests a second from one address; then 503")
     max_body: ByteSize = Field(ByteSize(64 << 20), description="largest request body")
     max_upload: ByteSize = Field(ByteSize(400 << 20), description="largest uploaded file")
     ingest_queue: ByteSize = Field(ByteSize(8 << 30), description="bytes of uploads that may wait to be ingested")
     ingest_queue_files: int = Field(20_000, ge=1, description="files that may wait to be ingested; then 503")
     objects_uri: str = Field("", description="folder or fsspec URL of uploads and thumbnails (s3://...: extra s3); "
                                              "empty: state_dir")
+    keep_uploads: bool = Field(True, description="keep the files of listed documents, so that their pages can be shown")
     reader_memory: ByteSize = Field(ByteSize(512 << 20), ge=256 << 20,
                                     description="address space of the process that reads one file; more is refused")
     reader_timeout_s: float = Field(60.0, gt=0, le=86_400,
@@ -139,6 +148,7 @@ class Settings(BaseModel):
     request_timeout_s: float = Field(120.0, gt=0, le=86_400, description="a request that takes longer is given up")
 
     enable_vision: bool = Field(False, description="start the vision service with the stack (`ullage up --vision`)")
+    enable_web: bool = Field(True, description="start the web page with the stack")
     vision_tasks: str = Field(",".join(VISION_TASKS), description="what the vision service does, separated by commas")
     page_elements_version: Literal["v2", "v3"] = Field("v3", description="labels: v2 has no paragraph, header_footer")
     vision_max_pixels: int = Field(18_000_000, ge=10_000, le=100_000_000, description="largest picture, in pixels")
@@ -154,10 +164,15 @@ class Settings(BaseModel):
     ranking_timeout_s: float = Field(30.0, gt=0, le=3600, description="after this rag answers in retrieval order")
     llm_max_tokens: int = Field(128, ge=1, le=128_000, description="tokens of an answer, unless the request says")
 
+    mcp_files: Folder | None = Field(None, description="the folder whose files MCP tools may send; else, over stdio, "
+                                                       "any, and over HTTP none")
+
     state_dir: Folder = Field(default_factory=lambda: _home(".local/state"), description="databases, uploads, logs")
     cache_dir: Folder = Field(default_factory=lambda: _home(".cache"), description="model files")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field("INFO", description="least level told")
     log_format: Literal["pretty", "json"] = Field("pretty", description="for people, or one JSON object a line")
+    otel_endpoint: str = Field("", pattern=r"^(https?://\S+)?$",
+                               description="where traces go: an OTLP collector over HTTP (extra otel); empty: nowhere")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -181,6 +196,7 @@ class Settings(BaseModel):
         elif len(self.vision_ports()) < len(self.tasks):
             found.append((("vision_port", "graphic_elements_port", "table_structure_port", "ocr_port"),
                           "two vision tasks want one port: give each its own"))
+        found += self.rag_contradictions()
         for part, whole in ((f"{s}_{kind}", kind) for kind in ("memory", "gpu_memory") for s in ALL_SERVICES):
             own, all_of_it = getattr(self, part, None), getattr(self, whole)
             if own is not None and all_of_it is not None and own > all_of_it:
@@ -225,10 +241,26 @@ class Settings(BaseModel):
         """The card name or folder of a model service; None for a service without a model."""
         return getattr(self, f"{service}_model", None)
 
+    @property
+    def llm_judges(self) -> bool:
+        """Does an LLM rewrite questions and judge answers, and not rules?"""
+        return self.judgement == "llm" or (self.judgement == "auto" and self.llm_model != BUNDLED_LLM)
+
     def url(self, service: Service) -> str:
         """Base URL without a trailing slash, or the Milvus URI for `vectors`."""
-        given: str = getattr(self, "vectors_uri" if service == "vectors" else f"{service}_url", "")
-        return given.rstrip("/") or f"http://{bracketed(reachable(self.host))}:{self.port(service)}"
+        scheme = "https" if self.tls_cert is not None and service != "vectors" else "http"
+        here = f"{scheme}://{bracketed(reachable(self.bind_host(service)))}:{self.port(service)}"
+        return self.named_url(service).rstrip("/") or here
+
+    def named_url(self, service: Service) -> str:
+        """Where the settings say that a service runs; empty when it is one of this machine."""
+        return str(getattr(self, "vectors_uri" if service == "vectors" else f"{service}_url", ""))
+
+    def bind_host(self, service: Service) -> str:
+        """Milvus Lite knows neither keys nor TLS: where others need them it is on the loopback alone."""
+        if service == "vectors" and (self.api_keys is not None or self.tls_cert is not None):
+            return "::1" if ":" in self.host else "127.0.0.1"
+        return self.host
 
 
 def prefix_of(task: VisionTask) -> str:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from ullage.settings.conversions import TRUE, base_url, flag, milvus_uri, shared_level
+from ullage.settings.conversions import (
+    FALSE,
+    TRUE,
+    base_url,
+    flag,
+    milvus_uri,
+    number_or_none,
+    same,
+    shared_level,
+)
 from ullage.settings.foreign import Name, absent, holds, only, refused, sets
 
 _INDEX = "ullage chooses the index of its collections itself"
-_REFLECTION = "plays a part only with reflection, which is off"
 _REASONING = "plays a part only with LLM_ENABLE_THINKING, which is off"
-_VLM = "plays a part only with a vision model, which is off"
 _SUMMARY = "summaries are made one after the other, from pieces that fit the LLM's context"
 _COMPOSE = "read by compose files alone"
 _UNSENT = "no credentials are sent to the services behind; leave it empty"
@@ -16,10 +23,10 @@ _UNSENT = "no credentials are sent to the services behind; leave it empty"
 VECTORS = (
     only("APP_VECTORSTORE_NAME", ("milvus",), "vectors are kept in Milvus", "write milvus: it is the only store"),
     sets("APP_VECTORSTORE_URL", "vectors_uri", milvus_uri),
-    only("APP_VECTORSTORE_SEARCHTYPE", ("hybrid",), "every search is hybrid", "write hybrid"),
-    only("APP_VECTORSTORE_RANKER_TYPE", ("rrf",), "results are fused by reciprocal rank", "write rrf"),
-    holds("APP_VECTORSTORE_DENSE_WEIGHT", "reciprocal rank fusion has no weights"),
-    holds("APP_VECTORSTORE_SPARSE_WEIGHT", "reciprocal rank fusion has no weights"),
+    sets("APP_VECTORSTORE_SEARCHTYPE", "search_type"),
+    sets("APP_VECTORSTORE_RANKER_TYPE", "search_fusion"),
+    sets("APP_VECTORSTORE_DENSE_WEIGHT", "dense_weight"),
+    sets("APP_VECTORSTORE_SPARSE_WEIGHT", "sparse_weight"),
     holds("APP_VECTORSTORE_INDEXTYPE", _INDEX),
     absent("APP_VECTORSTORE_ENABLEGPUINDEX", "index on a GPU"),
     absent("APP_VECTORSTORE_ENABLEGPUSEARCH", "search on a GPU"),
@@ -35,21 +42,20 @@ VECTORS = (
 RETRIEVAL = (
     sets("APP_RETRIEVER_TOPK", "rerank_top_k"),
     holds("APP_RETRIEVER_SCORETHRESHOLD", "the replaced server reads it and never uses it"),
-    absent("APP_FETCH_FULL_PAGE_CONTEXT", "full-page context"),
-    absent("APP_FETCH_NEIGHBORING_PAGES", "context of neighbouring pages"),
+    sets("APP_FETCH_FULL_PAGE_CONTEXT", "full_page_context", flag),
+    sets("APP_FETCH_NEIGHBORING_PAGES", "neighbour_pages"),
     sets("ENABLE_RERANKER", "enable_reranker", flag),
     sets("APP_RANKING_MODELNAME", "ranking_model"),
     sets("APP_RANKING_SERVERURL", "ranking_url", base_url),
     only("APP_RANKING_MODELENGINE", ("nvidia-ai-endpoints",), "the same API is spoken", "write nvidia-ai-endpoints"),
-    *(only(name, ("0", "0.0"), "no passage is dropped by its score",
-           "write 0; a request may send its own confidence_threshold")
-      for name in ("RERANKER_SCORE_THRESHOLD", "RERANKER_CONFIDENCE_THRESHOLD")),
+    sets("RERANKER_SCORE_THRESHOLD", "confidence_threshold"),
+    sets("RERANKER_CONFIDENCE_THRESHOLD", "confidence_threshold"),
     sets("APP_EMBEDDINGS_MODELNAME", "embedding_model"),
     sets("APP_EMBEDDINGS_SERVERURL", "embedding_url", base_url),
     only("APP_EMBEDDINGS_MODELENGINE", ("nvidia-ai-endpoints",), "the same API is spoken", "write nvidia-ai-endpoints"),
     holds("APP_EMBEDDINGS_DIMENSIONS", "the width of a vector is read from the embedding model"),
-    absent("ENABLE_FILTER_GENERATOR", "filter generation"),
-    absent("APP_METADATA_ALLOWPARTIALFILTERING", "metadata filter"),
+    sets("ENABLE_FILTER_GENERATOR", "enable_filter_generator", flag),
+    sets("APP_METADATA_ALLOWPARTIALFILTERING", "partial_filters", flag),
 )
 
 GENERATION = (
@@ -57,33 +63,39 @@ GENERATION = (
     sets("APP_LLM_SERVERURL", "llm_url", base_url),
     only("APP_LLM_MODELENGINE", ("nvidia-ai-endpoints",), "the same API is spoken", "write nvidia-ai-endpoints"),
     sets("LLM_MAX_TOKENS", "llm_max_tokens"),
-    only("LLM_TEMPERATURE", ("0", "0.0", "none"), "answers are greedy",
-         "write 0; a request may send its own temperature"),
-    only("LLM_TOP_P", ("1", "1.0", "none"), "answers are greedy", "write 1.0; a request may send its own top_p"),
-    absent("LLM_ENABLE_THINKING", "reasoning"),
+    sets("LLM_TEMPERATURE", "llm_temperature", number_or_none, why="answers are greedy already"),
+    sets("LLM_TOP_P", "llm_top_p", number_or_none, why="the model's own is used"),
+    absent("LLM_ENABLE_THINKING", "reasoning by default"),
     holds("LLM_REASONING_BUDGET", _REASONING),
     holds("LLM_LOW_EFFORT", _REASONING),
     only("FILTER_THINK_TOKENS", TRUE, "reasoning is never shown", "write true"),
-    absent("ENABLE_QUERYREWRITER", "query rewriting"),
-    absent("CONVERSATION_HISTORY", "conversation history"),
-    holds("MULTITURN_RETRIEVER_SIMPLE", "plays a part only with conversation history, which is off"),
-    only("ENABLE_CITATIONS", TRUE, "every answer is cited", "write true; a request may send enable_citations=false"),
+    sets("ENABLE_QUERYREWRITER", "enable_query_rewriting", flag),
+    sets("CONVERSATION_HISTORY", "conversation_turns"),
+    only("MULTITURN_RETRIEVER_SIMPLE", FALSE, "follow-up questions are rewritten, not joined to those before",
+         "write false: follow-up questions are rewritten (ENABLE_QUERYREWRITER)"),
+    sets("ENABLE_CITATIONS", "enable_citations", flag),
     only("ENABLE_SOURCE_METADATA", TRUE, "citations carry their source", "write true"),
-    absent("ENABLE_GUARDRAILS", "guardrails"),
-    holds("NEMO_GUARDRAILS_URL", "plays a part only with guardrails, which are off"),
-    absent("ENABLE_REFLECTION", "reflection"),
-    *(holds(name, _REFLECTION) for name in (
-        "MAX_REFLECTION_LOOP", "CONTEXT_RELEVANCE_THRESHOLD", "RESPONSE_GROUNDEDNESS_THRESHOLD", "REFLECTION_LLM",
-        "REFLECTION_LLM_SERVERURL")),
-    absent("ENABLE_QUERY_DECOMPOSITION", "query decomposition"),
-    holds("MAX_RECURSION_DEPTH", "plays a part only with query decomposition, which is off"),
+    sets("ENABLE_GUARDRAILS", "enable_guardrails", flag),
+    sets("NEMO_GUARDRAILS_URL", "guardrails_url", base_url),
+    sets("ENABLE_REFLECTION", "enable_reflection", flag),
+    sets("MAX_REFLECTION_LOOP", "reflection_loops"),
+    sets("CONTEXT_RELEVANCE_THRESHOLD", "relevance_threshold"),
+    sets("RESPONSE_GROUNDEDNESS_THRESHOLD", "groundedness_threshold"),
+    sets("REFLECTION_LLM", "reflection_llm_model"),
+    sets("REFLECTION_LLM_SERVERURL", "reflection_llm_url", base_url),
+    sets("ENABLE_QUERY_DECOMPOSITION", "enable_query_decomposition", flag),
+    sets("MAX_RECURSION_DEPTH", "decomposition_depth"),
     absent("ENABLE_AGENTIC_RAG", "agentic pipeline"),
-    absent("ENABLE_VLM_INFERENCE", "vision model"),
-    holds("VLM_TO_LLM_FALLBACK", _VLM),
-    *(holds(f"APP_VLM_{part}", _VLM) for part in (
-        "MODELNAME", "SERVERURL", "APIKEY", "TEMPERATURE", "TOP_P", "MAX_TOKENS", "MAX_TOTAL_IMAGES")),
+    sets("ENABLE_VLM_INFERENCE", "enable_vlm_inference", flag),
+    sets("VLM_TO_LLM_FALLBACK", "vlm_to_llm_fallback", flag),
+    *(sets(f"APP_VLM_{part}", setting, convert) for part, setting, convert in (
+        ("MODELNAME", "vlm_model", same), ("SERVERURL", "vlm_url", base_url), ("APIKEY", "vlm_api_key", same),
+        ("TEMPERATURE", "vlm_temperature", same), ("TOP_P", "vlm_top_p", same), ("MAX_TOKENS", "vlm_max_tokens", same),
+        ("MAX_TOTAL_IMAGES", "vlm_max_images", same))),
     refused("PROMPT_CONFIG_FILE", "prompts cannot be replaced yet; leave it empty"),
-    *(refused(f"APP_{part}_APIKEY", _UNSENT) for part in ("RANKING", "EMBEDDINGS", "LLM")),
+    sets("APP_RANKING_APIKEY", "ranking_api_key"),
+    sets("APP_EMBEDDINGS_APIKEY", "embedding_api_key"),
+    sets("APP_LLM_APIKEY", "llm_api_key"),
     holds("NVIDIA_API_KEY", "nothing is asked of the vendor's hosted services"),
 )
 

@@ -116,7 +116,7 @@ NIM_2X = (
     only("NIM_SERVER_MODE", ("latency", "throughput"), _MODES, "write latency or throughput"),
     sets("NIM_SERVER_MAX_WAIT_MS", "batch_wait_ms"),
     sets("NIM_SERVER_HTTP_BODY_LIMIT_BYTES", "max_body"),
-    holds("NIM_SERVER_MAX_IMAGE_BYTES", "no model here takes images"),
+    refused("NIM_SERVER_MAX_IMAGE_BYTES", "pictures are bounded in pixels: set ULLAGE_VISION_MAX_PIXELS"),
 )
 
 NIM_NAMES: tuple[Name, ...] = (*INCIDENT, *NIM_1X, *NIM_2X)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,17 @@ TAIL_BYTES = 8192
 
 
 def bound_log(path: Path, limit_bytes: int = LOG_BYTES) -> None:
-    """Move a long log aside. The writer holds it open to append, so it is copied and emptied, not renamed."""
+    """Move a long log aside. The writer holds it open to append, so it is copied and emptied, not renamed.
+
+    On a full disk it is emptied all the same: the services go on, and need the room.
+    """
     if path.exists() and path.stat().st_size > limit_bytes:
-        shutil.copyfile(path, path.with_name(path.name + ".1"))
+        aside = path.with_name(path.name + ".1")
+        try:
+            shutil.copyfile(path, aside)
+        except OSError:
+            with contextlib.suppress(OSError):
+                aside.unlink()
         with path.open("r+b") as log:
             log.truncate(0)
 

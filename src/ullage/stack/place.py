@@ -24,6 +24,8 @@ def elsewhere(settings: Settings) -> dict[Service, str]:
         "embedding": settings.embedding_url,
         "llm": settings.llm_url,
         "vision": settings.vision_url,
+        "rag": settings.rag_url,
+        "ingest": settings.ingest_url,
     }
     return {service: url for service, url in given.items() if url}
 
@@ -31,7 +33,8 @@ def elsewhere(settings: Settings) -> dict[Service, str]:
 def place(settings: Settings, only: Sequence[Service] | None = None, machine: Machine | None = None) -> Plan:
     """Plan of `only`, or of every service that runs here. Raises DoesNotFit, SettingsError or ModelError."""
     away = elsewhere(settings)
-    absent = set(away) if settings.enable_vision else {*away, "vision"}
+    wanted = {"vision": settings.enable_vision, "web": settings.enable_web}
+    absent = {*away, *(service for service, asked in wanted.items() if not asked)}
     chosen = [s for s in ALL_SERVICES if (s in only if only is not None else s not in absent)]
     return plan_stack(chosen, cards(settings, chosen), settings, machine or detect())
 

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ullage.errors import SettingsError
+from pydantic import SecretStr
+
+from ullage.http.door import Door
+from ullage.http.tls import Tls
 from ullage.plan import Plan, ServicePlan
 from ullage.settings import Effective, Service, Settings
 from ullage.settings.load import FILE_VARIABLE
@@ -37,7 +40,11 @@ def drain_s(service: str, settings: Settings) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One process. `ledger` is its predicted memory in bytes, part by part; `needs` are started and ready before it."""
+    """One process. `ledger` is its predicted memory in bytes, part by part; `needs` are started and ready before it.
+
+    One that `inherits` takes its listening sockets, `port` and `more_ports`, from the supervisor. `alone` says why two
+    of it may never run at once, where that is so.
+    """
 
     service: str
     command: tuple[str, ...]
@@ -50,29 +57,36 @@ class Spec:
     stop_signal: signal.Signals = signal.SIGTERM
     drain_s: float = DRAIN_S
     environment: Mapping[str, str] = field(default_factory=dict)
+    inherits: bool = False
+    more_ports: tuple[int, ...] = ()
+    alone: str = ""
+    tls: Tls | None = None
+
+    @property
+    def cert(self) -> Path | None:
+        """The certificate that its port shows; None where it speaks plain HTTP."""
+        return self.tls.cert if self.tls is not None else None
 
 
 def specs(plan: Plan, effective: Effective, config: Path | None = None) -> tuple[Spec, ...]:
     """A process for every service of the plan, with exactly the settings in force here.
 
-    Raises SettingsError for a door that the services of one machine have no key to.
+    Raises SettingsError for a certificate or for keys that cannot be used.
     """
-    for name in ("tls_cert", "tls_key", "api_keys"):
-        if getattr(effective.settings, name) is not None:
-            raise SettingsError(f"{name} is for one service (`ullage serve SERVICE`): those of one stack reach each "
-                                "other by plain HTTP; leave it out, and put a proxy in front of what others reach")
+    door = Door.of(effective.settings, "rag")
     inherited = flags_as_environment(effective, config)
     here = [planned.service for planned in plan.services]
-    return tuple(_spec(planned, effective.settings, inherited, here) for planned in plan.services)
+    return tuple(_spec(planned, effective.settings, inherited, here, door.tls) for planned in plan.services)
 
 
-def _spec(planned: ServicePlan, settings: Settings, inherited: Mapping[str, str], here: list[Service]) -> Spec:
+def _spec(planned: ServicePlan, settings: Settings, inherited: Mapping[str, str], here: list[Service],
+          tls: Tls | None) -> Spec:
     service = planned.service
     vectors = service == "vectors"
     return Spec(
         service=service,
         command=_vectors_command(settings) if vectors else _serve_command(planned, settings),
-        host=settings.host,
+        host=settings.bind_host(service),
         port=settings.port(service),
         profile=planned.profile_id,
         ledger=planned.ledger.as_dict(),
@@ -82,7 +96,21 @@ def _spec(planned: ServicePlan, settings: Settings, inherited: Mapping[str, str]
         stop_signal=signal.SIGINT if vectors else signal.SIGTERM,
         drain_s=drain_s(service, settings),
         environment={**inherited, **_share(planned)},
+        inherits=not vectors,
+        more_ports=tuple(settings.vision_ports())[1:] if service == "vision" else (),
+        alone=_alone(service, settings),
+        tls=None if vectors else tls,
     )
+
+
+def _alone(service: Service, settings: Settings) -> str:
+    """Why two of a service may never run at once; empty where they may."""
+    if service in ("vectors", "ingest"):
+        return f"two processes of {service} may not have its data open at once"
+    if any(getattr(settings, name) is not None for name in type(settings).model_fields if name.endswith("_grpc_port")
+           and (name.startswith(service) or service == "vision")):
+        return f"its gRPC port is bound by one process of {service}"
+    return ""
 
 
 def _share(planned: ServicePlan) -> dict[str, str]:
@@ -104,7 +132,7 @@ def _serve_command(planned: ServicePlan, settings: Settings) -> tuple[str, ...]:
 
 def _vectors_command(settings: Settings) -> tuple[str, ...]:
     return (sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(settings.state_dir / "vectors"),
-            "--host", bracketed(settings.host), "--port", str(settings.vectors_port))
+            "--host", bracketed(settings.bind_host("vectors")), "--port", str(settings.vectors_port))
 
 
 def flags_as_environment(effective: Effective, config: Path | None = None) -> dict[str, str]:
@@ -113,8 +141,13 @@ def flags_as_environment(effective: Effective, config: Path | None = None) -> di
     A foreign name that a flag overruled is emptied, or the child would find the two in contradiction.
     """
     given = dict.fromkeys(effective.overruled, "") | {
-        f"ULLAGE_{name.upper()}": str(getattr(effective.settings, name))
+        f"ULLAGE_{name.upper()}": _written(getattr(effective.settings, name))
         for name, origin in effective.origins.items()
         if origin == "flag" and getattr(effective.settings, name) is not None
     }
     return given if config is None else {**given, FILE_VARIABLE: str(config.absolute())}
+
+
+def _written(value: Any) -> str:
+    """A setting as its environment variable; a secret's own text, not the stars that stand for it."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ class ServiceRecord:
     pid: int | None = None
     started_unix_s: float | None = None
     restarts: int = 0
+    cert: Path | None = None
 
     @property
     def predicted_bytes(self) -> int:
@@ -80,6 +82,47 @@ def read_record(state_dir: Path) -> StackRecord | None:
         raise SettingsError(f"{run_file(state_dir)} is not a run file of this version: stop that stack with the "
                             "version that started it, then delete the file") from None
     return record if is_running(record.pid, record.pid_started_unix_s) else None
+
+
+def clear_leftovers(state_dir: Path) -> str:
+    """What a stack that was not stopped left behind, in one line; empty when there is nothing.
+
+    Its services end with it (`child.py`); one that the kernel could not end is killed here, and its private sockets go.
+    """
+    for lost in run_file(state_dir).parent.glob("*.sock"):
+        lost.unlink(missing_ok=True)
+    found = how_it_ended(state_dir)
+    if not found:
+        return ""
+    record = _ADAPTER.validate_json(run_file(state_dir).read_bytes())
+    killed = [s.service for s in record.services if s.pid and s.started_unix_s and _killed(s.pid, s.started_unix_s)]
+    return f"{found}; still running and killed now: {', '.join(killed)}" if killed else found
+
+
+def how_it_ended(state_dir: Path) -> str:
+    """The last stack here, when it was not stopped: its services as they were; empty otherwise."""
+    try:
+        record = _ADAPTER.validate_json(run_file(state_dir).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return ""
+    if is_running(record.pid, record.pid_started_unix_s) and record.pid != os.getpid():
+        return ""
+    then = ", ".join(f"{s.service} {s.state}" + (f" ({s.restarts} restarts)" if s.restarts else "")
+                     for s in record.services)
+    last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run_file(state_dir).stat().st_mtime))
+    return f"the stack of pid {record.pid} ended without being stopped, after {last}: {then}"
+
+
+def _killed(pid: int, started_unix_s: float) -> bool:
+    if not is_running(pid, started_unix_s):
+        return False
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        process.kill()
+        with contextlib.suppress(psutil.TimeoutExpired):
+            process.wait(10)
+        return True
+    return False
 
 
 def is_running(pid: int, started_unix_s: float) -> bool:

@@ -49,7 +49,7 @@ async def stack_status(state_dir: Path) -> StackStatus:
     record = read_record(state_dir)
     if record is None:
         return StackStatus(running=False)
-    found = await asyncio.gather(*(probe(s.probe, s.host, s.port) for s in record.services))
+    found = await asyncio.gather(*(probe(s.probe, s.host, s.port, s.cert) for s in record.services))
     services = tuple(measured(s, f) for s, f in zip(record.services, found, strict=True))
     return StackStatus(
         running=True,

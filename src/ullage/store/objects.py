@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,13 +124,9 @@ class PageFolder:
     def remove(self, sha256: str) -> None:
         self._bucket.remove_folder(_key(sha256))
 
-    def keep_only(self, wanted: Collection[str]) -> int:
-        """Remove the pages of every file that is not wanted any more; how many files those were."""
-        folders = [name for name in self._bucket.names() if len(name) == 2]
-        gone = [name for folder in folders for name in self._bucket.names(folder) if name not in wanted]
-        for sha256 in gone:
-            self.remove(sha256)
-        return len(gone)
+    def hashes(self) -> list[str]:
+        """Of every file of which pages are kept."""
+        return [name for folder in self._bucket.names() if len(folder) == 2 for name in self._bucket.names(folder)]
 
 
 def _key(sha256: str) -> str:

@@ -9,7 +9,12 @@ from typing import Any
 from ullage.store.metadata import MetadataField
 
 PLACE_KEYS = ("location", "location_max_dimensions")
-"""Of a chunk's metadata: where it stands on its page. They say nothing of the document."""
+"""Of a chunk's metadata: where it stands on its page. They say nothing of the document.
+
+`location` is [left, top, right, bottom] in points from the page's upper left corner, `location_max_dimensions` the
+page's [width, height] in points (a picture's at the resolution it states, or 96 dpi). Both are there or neither: a
+format without sheets (Markdown, HTML, ...) has none. The page is the chunk's own field `page`; no chunk spans two.
+"""
 
 
 def chunk_id(content_hash: str, document: str, ordinal: int) -> str:
@@ -45,7 +50,7 @@ class Chunk:
 class Hit:
     """A chunk that was found. `score` is larger for better; its scale depends on the search.
 
-    `ranks` maps each search that found it (`dense`, `lexical`) to its 1-based rank there.
+    `ranks` maps each search that found it (`dense`, `lexical`, `number`) to its 1-based rank there.
     """
 
     chunk: Chunk

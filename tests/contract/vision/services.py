@@ -12,6 +12,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 from servers import free_port, serving
 
+import pictures
+
+CELLS = (*pictures.CELLS, ("Turku", "24.75", "12.40"))
 TASKS = ("page-elements", "graphic-elements", "table-structure", "ocr")
 
 
@@ -52,44 +55,16 @@ def page():
                                    "Tickets are sold in the hall until the last departure.",
                                    "Bicycles travel free of charge from May to September.")):
         pencil.text((80, 160 + 36 * number), line, fill="black", font_size=24)
-    draw_table(pencil, 80, 340)
+    pictures.draw_table(pencil, CELLS, 80, 340)
     return np.asarray(picture)
-
-
-CELLS = (("Port", "Adult", "Child"), ("Bergen", "12.50", "6.25"), ("Oslo", "18.00", "9.00"),
-         ("Turku", "24.75", "12.40"))
-
-
-def draw_table(pencil, x, y):
-    for row, texts in enumerate(CELLS):
-        for column, text in enumerate(texts):
-            pencil.text((x + 12 + 200 * column, y + 10 + 50 * row), text, fill="black", font_size=24)
-    for row in range(len(CELLS) + 1):
-        pencil.line((x, y + 50 * row, x + 600, y + 50 * row), fill="black", width=2)
-    for column in range(4):
-        pencil.line((x + 200 * column, y, x + 200 * column, y + 200), fill="black", width=2)
 
 
 def table():
-    picture = Image.new("RGB", (640, 240), "white")
-    draw_table(ImageDraw.Draw(picture), 20, 20)
-    return np.asarray(picture)
+    return np.asarray(pictures.table(CELLS))
 
 
 def chart():
-    """Four bars with a title, months below and numbers at the left."""
-    picture = Image.new("RGB", (640, 440), "white")
-    pencil = ImageDraw.Draw(picture)
-    pencil.text((220, 12), "Passengers 2024", fill="black", font_size=26)
-    pencil.line((90, 60, 90, 360), fill="black", width=2)
-    pencil.line((90, 360, 600, 360), fill="black", width=2)
-    for number, month in enumerate(("Jan", "Feb", "Mar", "Apr")):
-        pencil.rectangle((130 + 120 * number, 320 - 60 * number, 190 + 120 * number, 359), fill="steelblue")
-        pencil.text((138 + 120 * number, 368), month, fill="black", font_size=20)
-    for number in range(4):
-        pencil.text((40, 350 - 90 * number), str(100 * number + 100), fill="black", font_size=20)
-    pencil.text((320, 402), "Month", fill="black", font_size=20)
-    return np.asarray(picture)
+    return np.asarray(pictures.chart())
 
 
 def base64_png(picture):

@@ -26,7 +26,7 @@ def events(*chunks):
 def told(text, answer):
     made = Chunks("model")
     timings = Timings({"embed": 0.010, "rerank": 0.9}, 0.91, 0.5)
-    return events(*(made.chunk(word) for word in text), made.last(answer, timings))
+    return events(*(made.chunk(word) for word in text), *made.last(answer, timings))
 
 
 def shown(show, *arguments):

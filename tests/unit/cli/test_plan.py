@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-SERVICES = ["vectors", "ranking", "embedding", "llm", "ingest", "rag"]
+SERVICES = ["vectors", "ranking", "embedding", "llm", "ingest", "rag", "web"]
 
 
 def test_the_parts_add_up(ullage):

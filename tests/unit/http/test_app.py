@@ -1,6 +1,8 @@
 """The routes, limits and errors every server shares."""
 
 import asyncio
+import errno
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -152,6 +154,31 @@ async def test_a_body_without_a_declared_length_is_bounded_too():
 async def test_overload_says_when_to_come_back():
     async with running(make_app(Scripted())) as client:
         assert (await client.get("/busy")).headers["retry-after"] == "7"
+
+
+def _no_room_in_a_file() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _no_room_in_a_database() -> None:
+    database = sqlite3.connect(":memory:")
+    try:
+        database.execute("PRAGMA max_page_count = 1")
+        database.execute("CREATE TABLE t (x)")
+        database.execute("INSERT INTO t VALUES (randomblob(100000))")
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("write", [_no_room_in_a_file, _no_room_in_a_database])
+async def test_a_full_disk_is_said_and_is_no_fault_of_ours(write):
+    app = make_app(Scripted())
+    app.get("/write")(write)
+    async with running(app) as client:
+        answer = await client.get("/write")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "30"
+    assert "is full: make room there" in answer.json()["message"]
 
 
 async def test_a_harmless_request_id_is_kept_and_a_hostile_one_replaced():

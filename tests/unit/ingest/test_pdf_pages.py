@@ -136,6 +136,34 @@ def test_running_lines_that_change_with_the_chapter_and_the_side(tmp_path: Path)
     assert found == [f"Text of page number {number * 7}." for number in range(1, 25)]
 
 
+def test_a_header_that_names_what_is_on_the_page_is_told_by_its_page_number(tmp_path: Path) -> None:
+    names = ["lapply", "search", "warning", "outer", "glm", "deriv", "fft", "hot"]
+
+    def draw(canvas: Canvas, number: int) -> None:
+        header = (names[number - 1], str(number + 30))
+        canvas.drawString(60, 745, " ".join(header if number % 2 else header[::-1]))
+        for step in range(40):
+            canvas.drawString(60, 640 - 14 * step, f"Line {step * number} of a text about {names[number - 1]}.")
+        if number in (3, 5, 7):
+            canvas.drawString(60, 640 - 14 * 40.4, "Syntax:")
+
+    pages = read(made(tmp_path, draw, 8)).pages
+    assert all(page.blocks[0].text.startswith("Line 0 of") for page in pages)
+    assert [page.number for page in pages if page.blocks[-1].text.endswith("Syntax:")] == [3, 5, 7]
+
+
+def test_a_raised_number_or_a_bullet_makes_no_heading(tmp_path: Path) -> None:
+    def draw(canvas: Canvas, number: int) -> None:
+        for step in range(30):
+            canvas.setFont("Helvetica", 10)
+            canvas.drawString(60, 700 - 14 * step, f"Line {step} of a text that says how pumps are kept.")
+            if step % 5 == 0:
+                canvas.setFont("Helvetica", 16)
+                canvas.drawString(48, 700 - 14 * step, "*")
+
+    assert not any(block.kind == "heading" for page in read(made(tmp_path, draw, 1)).pages for block in page.blocks)
+
+
 def test_a_broken_text_layer_is_not_stored(tmp_path: Path) -> None:
     def draw(canvas: Canvas, number: int) -> None:
         if number == 2:

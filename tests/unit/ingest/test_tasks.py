@@ -143,7 +143,7 @@ async def test_failed_and_cancelled_files_are_tried_again(
         assert (again["retried"], again["failed_documents"]) == (["a.md"], [])
         await over(client, task)
         embedder.down = False
-    async with ingest() as client:
+    async with ingest(keep_uploads=False) as client:
         again = (await client.post(f"/tasks/{task}/retry")).json()
         assert again["retried"] == ["a.md", "c.md"]
         assert again["failed_documents"] == [

@@ -9,7 +9,7 @@ from ullage.plan.llama import llama_envelope, llama_ledger
 CARD = find_card("smollm2-135m-instruct", "llm")
 MIB = 1 << 20
 
-MEASURED_MIB = {1024: 223.9, 2048: 247.1, 4096: 293.4, 8192: 386.2}
+MEASURED_MIB = {1024: 247.6, 2048: 270.8, 4096: 317.1, 8192: 405.0}
 """Resident set of the whole server after a prompt that fills its context; xllamacpp 2026.10.11549, 2 cores."""
 
 

@@ -4,46 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from processes import free_port
+from rag_stubs import CHUNKS, COLLECTION, fill, on_loopback
 from ullage.clients.embedding import EmbeddingClient
 from ullage.clients.llm import LlmClient
 from ullage.clients.ranking import RankingClient
 from ullage.devices import detect
 from ullage.models.card import find_card
 from ullage.plan import plan_service
-from ullage.rag.pipeline import Clients
+from ullage.rag.connections import Clients
 from ullage.serve.embedding.app import create_app as embedding_app
 from ullage.serve.ranking.app import create_app as ranking_app
 from ullage.settings import Settings
 from ullage.store import Chunk, VectorStore
 
-COLLECTION = "handbook"
 EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
 RANKER = "ullage/minilm-fusion-ranker"
-
-CHUNKS = (
-    ("plan.pdf", 13, ("Plan", "Outside help"),
-     "The tug Bold Heron, stationed at Kettlehaven, needs four hours to reach "
-     "Port Ansel and is hired at £1,150 an hour. The coastguard listens on channel 16."),
-    ("plan.pdf", 4, ("Plan", "Signals"),
-     "The general alarm is seven short blasts. Abandon ship is given by the master."),
-    ("manual.pdf", 7, ("Manual", "Shore chargers"), "Table 4.1: Chargers\n"
-     "CH-3 — Site: Brannoch; Maximum power: 900 kW\nCH-5 — Site: Dunlin Yard; Maximum power: 120 kW"),
-    ("rota.md", 1, ("Rota", "Leave"), "Annual leave is 34 days for seagoing crew and 28 for shore staff."),
-    ("rota.md", 1, ("Rota", "Welfare"),
-     "The welfare fund may lend up to £800 without interest, repaid over ten months."),
-    ("waste.md", 1, ("Waste", "Oil"), "Waste oil is collected by Greywater Haulage every seven weeks."),
-)
 
 
 @dataclass
@@ -84,23 +69,6 @@ class Talker:
 
 def _event(body: dict) -> str:
     return f"data: {json.dumps(body)}\n\n"
-
-
-@asynccontextmanager
-async def on_loopback(app: FastAPI) -> AsyncIterator[str]:
-    """Serve an app on a real port of this machine."""
-    port = free_port()
-    config = uvicorn.Config(app, port=port, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
-        while not server.started:
-            await asyncio.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await running
 
 
 @pytest.fixture
@@ -161,3 +129,12 @@ async def stack(model_cache, tmp_path) -> AsyncIterator[Stack]:
         clients.vectors.upsert(COLLECTION, chunks, vectors)
         yield Stack(settings.model_copy(update={"llm_url": llm_url}), clients, talker)
         await clients.close()
+
+
+@pytest.fixture(scope="module")
+def words_store(tmp_path_factory) -> Iterator[VectorStore]:
+    """The six chunks with vectors of the stubs' embedder."""
+    store = VectorStore(str(tmp_path_factory.mktemp("words") / "vectors.db"))
+    fill(store)
+    yield store
+    store.close()

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from ullage.clients.ranking import RankingClient
-from ullage.rag.pipeline import DECLINED
 from ullage.rag.server import create_app
+from ullage.rag.speak import DECLINED
+from ullage.store import VectorStore
 
 TUG = "What is the hourly price of the tug from Kettlehaven?"
 SAYS = "The hourly price of the tug from Kettlehaven is £1,150."
@@ -117,9 +118,10 @@ async def test_a_dead_reranker_is_told_in_header_and_body(stack, serve, dead_url
         ({"collection_names": ["a", "b"], "enable_reranker": False},
          "Reranking is not enabled but multiple collection names are provided."),
         ({"collection_names": ["nope"]}, UNKNOWN),
-        ({"enable_query_rewriting": True}, "enable_query_rewriting=true is not supported yet"),
-        ({"filter_expr": "x == 1"}, "filter_expr is not supported yet"),
-        ({"reranker_endpoint": "http://elsewhere:1"}, "reranker_endpoint=http://elsewhere:1 is not supported"),
+        ({"filter_expr": "x == 1"}, "Invalid filter expression: expected content_metadata"),
+        ({"filter_expr": [{"term": {"a": 1}}]}, "Invalid filter expression: filter_expr is a list of Elasticsearch"),
+        ({"reranker_endpoint": "http://else:1"}, "reranker_endpoint=http://else:1 is refused: this server uses"),
+        ({"vdb_endpoint": "http://elsewhere:1"}, "vdb_endpoint=http://elsewhere:1 is refused: this server uses"),
     ],
 )
 async def test_what_cannot_be_honoured_is_refused_with_400(client, path, changes, said):
@@ -132,8 +134,9 @@ async def test_what_cannot_be_honoured_is_refused_with_400(client, path, changes
 
 @pytest.mark.parametrize(
     "changes",
-    [{"enable_guardrails": True}, {"enable_vlm_inference": True}, {"agentic": True}, {"min_tokens": 5},
-     {"ignore_eos": True}, {"llm_endpoint": "elsewhere:1"}, {"vlm_endpoint": "x"}],
+    [{"enable_guardrails": True}, {"enable_vlm_inference": True}, {"agentic": True},
+     {"llm_endpoint": "elsewhere:1"}, {"vlm_endpoint": "x"},
+     {"fetch_neighboring_pages": 1}, {"vlm_filter_thinking_tokens": False}],
 )
 async def test_generation_it_cannot_do_is_refused_by_name(client, changes):
     answer = await client.post("/generate", json=prompt(**changes))
@@ -210,6 +213,7 @@ async def test_health_is_200_and_tells_the_truth_when_asked(client, stack):
     assert body["databases"][0]["collections"] == 1
     status = {item["service"]: item["status"] for item in body["nim"]}
     assert status == {"LLM": "healthy", "Embeddings": "unhealthy", "Ranking": "unhealthy"}
+    assert body["object_storage"][0]["status"] == "skipped"
 
 
 async def test_answers_are_counted(client):
@@ -219,13 +223,18 @@ async def test_answers_are_counted(client):
     assert "rag_ttft_ms_count 1.0" in series
 
 
-async def test_not_ready_while_the_embedder_is_away(stack, dead_url):
+async def test_ready_without_the_embedder_but_not_without_the_database(stack, dead_url, serve):
     from ullage.clients.embedding import EmbeddingClient
 
-    stack.clients = dataclasses.replace(stack.clients, embedding=EmbeddingClient(dead_url, timeout_s=1))
-    app = create_app(stack.settings, clients=stack.clients)
+    clients = dataclasses.replace(stack.clients, embedding=EmbeddingClient(dead_url, timeout_s=1))
+    async with serve(create_app(stack.settings, clients=clients)) as http:
+        answer = await http.post("/generate", json=prompt())
+    assert answer.headers["x-ullage-degraded"].split(",")[0] == "embedding"
+    nothing = dataclasses.replace(clients, vectors=VectorStore(dead_url, timeout_s=1))
+    app = create_app(stack.settings, clients=nothing)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://rag") as http:
         ready = await http.get("/v1/health/ready")
         asked = await http.post("/generate", json=prompt())
     assert ready.status_code == asked.status_code == 503
     assert content(parse(asked.text)).startswith("rag is not ready")
+    await nothing.embedding.close()

@@ -74,12 +74,68 @@ CASES = [
     ("APP_NVINGEST_CHUNKSIZE", "300", "chunk_tokens", 300, "9000"),
     ("APP_NVINGEST_CHUNKOVERLAP", "20", "chunk_overlap", 20, "-1"),
     ("LOGLEVEL", "warn", "log_level", "WARNING", None),
+    ("APP_VECTORSTORE_SEARCHTYPE", "dense", "search_type", "dense", "sparse"),
+    ("APP_VECTORSTORE_RANKER_TYPE", "weighted", "search_fusion", "weighted", "best"),
+    ("APP_VECTORSTORE_DENSE_WEIGHT", "0.7", "dense_weight", 0.7, "7"),
+    ("APP_VECTORSTORE_SPARSE_WEIGHT", "0.3", "sparse_weight", 0.3, "-1"),
+    ("APP_FETCH_FULL_PAGE_CONTEXT", "true", "full_page_context", True, "perhaps"),
+    ("RERANKER_SCORE_THRESHOLD", "0.4", "confidence_threshold", 0.4, "4"),
+    ("RERANKER_CONFIDENCE_THRESHOLD", "0.4", "confidence_threshold", 0.4, "high"),
+    ("ENABLE_FILTER_GENERATOR", "true", "enable_filter_generator", True, "perhaps"),
+    ("APP_METADATA_ALLOWPARTIALFILTERING", "true", "partial_filters", True, "perhaps"),
+    ("LLM_TEMPERATURE", "0.2", "llm_temperature", 0.2, "hot"),
+    ("LLM_TOP_P", "0.9", "llm_top_p", 0.9, "0"),
+    ("ENABLE_QUERYREWRITER", "false", "enable_query_rewriting", False, "perhaps"),
+    ("CONVERSATION_HISTORY", "0", "conversation_turns", 0, "-1"),
+    ("ENABLE_CITATIONS", "false", "enable_citations", False, "perhaps"),
+    ("NEMO_GUARDRAILS_URL", "guardrails:7331", "guardrails_url", "http://guardrails:7331", "a b:1"),
+    ("ENABLE_REFLECTION", "true", "enable_reflection", True, "perhaps"),
+    ("MAX_REFLECTION_LOOP", "2", "reflection_loops", 2, "0"),
+    ("CONTEXT_RELEVANCE_THRESHOLD", "2", "relevance_threshold", 2, "3"),
+    ("RESPONSE_GROUNDEDNESS_THRESHOLD", "0", "groundedness_threshold", 0, "-1"),
+    ("REFLECTION_LLM", "nvidia/three", "reflection_llm_model", "nvidia/three", None),
+    ("REFLECTION_LLM_SERVERURL", "nim-llm:8000", "reflection_llm_url", "http://nim-llm:8000", "a b:1"),
+    ("ENABLE_QUERY_DECOMPOSITION", "true", "enable_query_decomposition", True, "perhaps"),
+    ("MAX_RECURSION_DEPTH", "2", "decomposition_depth", 2, "9"),
+    ("VLM_TO_LLM_FALLBACK", "false", "vlm_to_llm_fallback", False, "perhaps"),
+    ("APP_VLM_MODELNAME", "nvidia/eyes", "vlm_model", "nvidia/eyes", "x" * 257),
+    ("APP_VLM_SERVERURL", "vlm-ms:8000/v1", "vlm_url", "http://vlm-ms:8000", "a b:1"),
+    ("APP_VLM_TEMPERATURE", "0.6", "vlm_temperature", 0.6, "2"),
+    ("APP_VLM_TOP_P", "0.95", "vlm_top_p", 0.95, "0"),
+    ("APP_VLM_MAX_TOKENS", "4096", "vlm_max_tokens", 4096, "0"),
+    ("APP_VLM_MAX_TOTAL_IMAGES", "3", "vlm_max_images", 3, "65"),
 ]
 """(name, value, setting, what it becomes, a value that is refused: None where any text is one)."""
 
 
+KEYS = {"APP_RANKING_APIKEY": "ranking_api_key", "APP_EMBEDDINGS_APIKEY": "embedding_api_key",
+        "APP_LLM_APIKEY": "llm_api_key", "APP_VLM_APIKEY": "vlm_api_key"}
+TOGETHER = {
+    "APP_FETCH_NEIGHBORING_PAGES": ("2", "neighbour_pages", {"APP_FETCH_FULL_PAGE_CONTEXT": "true"}),
+    "ENABLE_GUARDRAILS": ("true", "enable_guardrails", {"NEMO_GUARDRAILS_URL": "guardrails:7331"}),
+    "ENABLE_VLM_INFERENCE": ("true", "enable_vlm_inference", {"APP_VLM_SERVERURL": "vlm-ms:8000"}),
+}
+"""Names that hold only with another, and that other."""
+
+
 def test_every_name_that_sets_something_is_tried_here():
-    assert {case[0] for case in CASES} == {name for name, known in NAMES.items() if known.sets}
+    tried = {case[0] for case in CASES} | KEYS.keys() | TOGETHER.keys()
+    assert tried == {name for name, known in NAMES.items() if known.sets}
+
+
+@pytest.mark.parametrize(("name", "setting"), KEYS.items())
+def test_a_key_is_set_and_never_told(name, setting):
+    effective = load(environ={name: "nvapi-secret"})
+    assert getattr(effective.settings, setting).get_secret_value() == "nvapi-secret"
+    assert effective.notes == (f"{name}=(not shown) sets {setting}=(not shown)",)
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_a_name_that_needs_another_is_refused_without_it(name):
+    value, setting, other = TOGETHER[name]
+    assert getattr(load(environ={name: value, **other}).settings, setting)
+    with pytest.raises(SettingsError, match=f"{setting}.* needs "):
+        load(environ={name: value})
 
 
 @pytest.mark.parametrize(("name", "value", "setting", "expected", "_"), CASES, ids=[case[0] for case in CASES])

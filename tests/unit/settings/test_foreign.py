@@ -64,8 +64,8 @@ def test_the_table_in_the_documents_is_this_one():
          "NIM_PROFILE_INDEX=0 or ULLAGE_RANKING_PROFILE=0 picks by number"),
         ({"NIM_BACKENDS": "tensorrt"},
          "NIM_BACKENDS=tensorrt is refused: write python; TensorRT and Triton are never used"),
-        ({"ENABLE_GUARDRAILS": "True"},
-         "ENABLE_GUARDRAILS=True is refused: ullage has no guardrails yet; write 0 or leave it out"),
+        ({"ENABLE_AGENTIC_RAG": "True"},
+         "ENABLE_AGENTIC_RAG=True is refused: ullage has no agentic pipeline yet; write 0 or leave it out"),
         ({"NIM_ENABLE_OTEL": "1"},
          "NIM_ENABLE_OTEL=1 is refused: ullage has no telemetry yet; write 0 or leave it out"),
         ({"NIM_PRECISION": "fp4"}, "NIM_PRECISION=fp4 is refused: write auto, fp32, bf16, fp16, fp8 or int8"),
@@ -115,7 +115,7 @@ def test_a_name_whose_service_lacks_the_setting_is_noted():
         "NIM_CPU_ONLY=1 has no object here: llm has no device",)
 
 
-@pytest.mark.parametrize("name", ["NGC_API_KEY", "NVIDIA_API_KEY", "HF_TOKEN", "APP_VLM_APIKEY", "SUMMARY_LLM_APIKEY"])
+@pytest.mark.parametrize("name", ["NGC_API_KEY", "NVIDIA_API_KEY", "HF_TOKEN", "SUMMARY_LLM_APIKEY"])
 def test_a_secret_is_never_told(name):
     [note] = load(environ={name: "nvapi-secret"}).notes
     assert note.startswith(f"{name}=(not shown): ")

@@ -9,7 +9,7 @@ from ullage.settings.names import NAMES
 
 WRONG = {
     "NIM_MODEL_PROFILE": "profile_0", "NIM_BACKENDS": "tensorrt", "NIM_NOT_A_NAME": "1", "ULLAGE_RANKING_PORT": "70000",
-    "NIM_REPOSITORY_OVERRIDE": "mirror", "ENABLE_GUARDRAILS": "true", "NIM_MAX_BATCH_SIZE": "none",
+    "NIM_REPOSITORY_OVERRIDE": "mirror", "ENABLE_AGENTIC_RAG": "true", "NIM_MAX_BATCH_SIZE": "none",
     "APP_VECTORSTORE_PASSWORD": "hush", "ULLAGE_MEMROY": "1GiB", "NIM_BIND_ADDR": "nowhere",
 }
 """Names with values that are wrong for ranking, each by itself."""

@@ -41,7 +41,7 @@ def test_no_service_outlives_a_killed_supervisor(services, tmp_path):
 def test_a_child_whose_supervisor_is_already_gone_does_not_start(tmp_path):
     witness = tmp_path / "started"
     nobody = str(os.getpid() + 1)
-    launch = [sys.executable, "-I", "-S", child.__file__, nobody, sys.executable, "-c",
+    launch = [sys.executable, "-I", "-S", child.__file__, nobody, "-", sys.executable, "-c",
               f"open({str(witness)!r}, 'w')"]
     assert subprocess.run(launch, check=False).returncode == 1
     assert not witness.exists()
@@ -49,7 +49,7 @@ def test_a_child_whose_supervisor_is_already_gone_does_not_start(tmp_path):
 
 def test_a_child_hears_interrupts_that_its_shell_ignored(tmp_path):
     heard = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
-    launch = [sys.executable, "-I", "-S", child.__file__, "PARENT", sys.executable, "-c", heard]
+    launch = [sys.executable, "-I", "-S", child.__file__, "PARENT", "-", sys.executable, "-c", heard]
     code = ("import os, signal, subprocess, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
             "print(subprocess.run([a if a != 'PARENT' else str(os.getpid()) for a in sys.argv[1:]], "
             "capture_output=True, text=True).stdout)")

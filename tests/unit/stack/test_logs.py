@@ -30,3 +30,15 @@ def test_last_words_are_the_error_if_there_is_one(tmp_path):
     assert last_words(path) == "two"
     path.write_bytes(b"x" * 20_000 + b"\nerror: no weights\nstopped \xff\n")
     assert last_words(path) == "no weights"
+
+
+def test_on_a_full_disk_a_long_log_is_emptied_all_the_same(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ullage.stack.logs.shutil.copyfile", full)
+    log = tmp_path / "rag.log"
+    log.write_bytes(b"x" * 2000)
+    bound_log(log, 1000)
+    assert log.read_bytes() == b""
+    assert not (tmp_path / "rag.log.1").exists()

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -10,6 +11,7 @@ from ullage.errors import SettingsError
 from ullage.stack.state import (
     ServiceRecord,
     StackRecord,
+    clear_leftovers,
     is_running,
     only_stack,
     read_record,
@@ -100,3 +102,28 @@ def test_a_state_dir_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="cannot be written"), only_stack(tmp_path / "file"):
         pass
+
+
+def test_what_a_killed_stack_left_is_told_once_and_cleared(state_dir):
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as orphan:
+        started = psutil.Process(orphan.pid).create_time()
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        left = record(pid=gone.pid)
+        service = replace(left.services[0], pid=orphan.pid, started_unix_s=started)
+        write_record(state_dir, replace(left, services=(service,)))
+        (state_dir / "run" / "ranking-1.sock").touch()
+        said = clear_leftovers(state_dir)
+        assert not is_running(orphan.pid, started)
+    assert said.startswith(f"the stack of pid {gone.pid} ended without being stopped, after 2")
+    assert "ranking ready (2 restarts); still running and killed now: ranking" in said
+    assert not (state_dir / "run" / "ranking-1.sock").exists()
+
+
+def test_a_stranger_with_an_old_number_is_left_alone(state_dir):
+    write_record(state_dir, replace(record(), services=(replace(record().services[0], pid=os.getpid()),)))
+    assert clear_leftovers(state_dir).endswith(": ranking ready (2 restarts)")
+
+
+def test_a_stack_that_was_stopped_left_nothing(state_dir):
+    assert clear_leftovers(state_dir) == ""

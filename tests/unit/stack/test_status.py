@@ -7,6 +7,7 @@ from ullage.devices import Machine
 from ullage.errors import SettingsError
 from ullage.plan import Ledger, Plan, ServicePlan
 from ullage.plan.budget import Budget, Limit
+from ullage.settings import load
 from ullage.stack.probe import Readiness, probe
 from ullage.stack.run import run_stack
 from ullage.stack.state import ServiceRecord, read_record
@@ -17,10 +18,14 @@ BUDGET = Budget(Limit(1 << 30, "memory"), {})
 PLAN = Plan((ServicePlan("ranking", Ledger(64 << 20)),), 1 << 30, "memory", MACHINE, BUDGET)
 
 
+def on(state_dir):
+    return load({"state_dir": state_dir}, environ={})
+
+
 async def test_a_running_stack_is_measured_and_leaves_nothing_behind(services, tmp_path):
     stop = asyncio.Event()
     good, loading = services.spec("ranking"), services.spec("llm", "loading")
-    running = asyncio.create_task(run_stack([good, loading], PLAN, tmp_path, stop))
+    running = asyncio.create_task(run_stack([good, loading], PLAN, on(tmp_path), stop))
     async with asyncio.timeout(30):
         while not (record := read_record(tmp_path)) or record.services[0].state != "ready":
             await asyncio.sleep(0.02)
@@ -44,13 +49,13 @@ async def test_a_running_stack_is_measured_and_leaves_nothing_behind(services, t
 async def test_nothing_is_started_when_a_port_is_taken(services, tmp_path):
     stop = asyncio.Event()
     first = services.spec("ranking")
-    running = asyncio.create_task(run_stack([first], PLAN, tmp_path / "a", stop))
+    running = asyncio.create_task(run_stack([first], PLAN, on(tmp_path / "a"), stop))
     async with asyncio.timeout(30):
         while not (record := read_record(tmp_path / "a")) or record.services[0].state != "ready":
             await asyncio.sleep(0.02)
     other, same_port = services.spec("embedding"), services.spec("rag", port=first.port)
     with pytest.raises(SettingsError, match=f"port {first.port} of rag is held by pid"):
-        await run_stack([other, same_port], PLAN, tmp_path / "b", asyncio.Event())
+        await run_stack([other, same_port], PLAN, on(tmp_path / "b"), asyncio.Event())
     assert services.pids(other) == []
     assert not (tmp_path / "b" / "logs").exists()
     stop.set()

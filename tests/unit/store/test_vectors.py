@@ -11,7 +11,7 @@ import pytest
 
 from ullage.errors import Cancelled, DependencyDown, DocumentRefused, InvalidRequest, NotFound, SettingsError
 from ullage.store import Chunk, Hit, VectorStore, chunk_id
-from ullage.store.fusion import fuse
+from ullage.store.fusion import by_number, fuse
 from ullage.store.milvus import Abilities
 
 HASH = "a" * 64
@@ -337,3 +337,14 @@ def test_writes_from_many_threads_lose_nothing(filled: VectorStore) -> None:
     for thread in threads:
         thread.join()
     assert filled.count("c") == 4 + 6 * 20
+
+
+def test_numbers_that_are_asked_for_count_beside_both_searches() -> None:
+    texts = ["Order 4711-B of 14 May.", "No number.", "Order 4711-B, invoice 2024.", "On 14 May."]
+    words = [Hit(Chunk("d", "h", n, text), 9.0 - n, {"lexical": n + 1}) for n, text in enumerate(texts)]
+    found = by_number("Who placed order 4711-B (invoice 2024) on the 14th?", words)
+    assert [hit.ranks.get("number") for hit in found] == [2, None, 1, None]
+    assert [hit.chunk for hit in found] == [hit.chunk for hit in words]
+    assert by_number("Who placed the order of the 14?", words) == words
+    dense = [Hit(hit.chunk, 0.5, {"dense": rank}) for rank, hit in enumerate((words[1], words[3], words[0]), start=1)]
+    assert fuse([*dense, *found], 1, 60)[0].chunk.ordinal == 0

@@ -12,8 +12,7 @@ import numpy.typing as npt
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at import: on Linux the library would write and send usage events
 import onnxruntime as ort
 
-# The arena is registered for the whole process and sessions take the last one, so registering has one lock: theirs.
-from ullage.engines.onnx_cpu import FATAL, _creating, _out_of_arena, _register_arena
+from ullage.engines.arena import FATAL, creating, out_of_arena, register_arena
 from ullage.errors import EngineFailed, ModelCorrupt, OutOfMemory, UllageError
 
 Float32 = npt.NDArray[np.float32]
@@ -43,7 +42,7 @@ class Session:
             raise self._no_room(values) from None
         except Exception as error:  # the library's errors share no base class but this
             said = " ".join(str(error).split())[:300]
-            if _out_of_arena(said):
+            if out_of_arena(said):
                 raise self._no_room(values) from None
             raise EngineFailed(f"{self.name} failed on an input of {values.shape}: {said}") from None
 
@@ -66,8 +65,8 @@ def open_sessions(paths: Mapping[str, Path], *, threads: int, arena_bytes: int |
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Weights packed ahead would be counted in the arena; these models are convolutions, and measured no faster by it.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    with _creating:
-        _register_arena(arena_bytes)
+    with creating:
+        register_arena(arena_bytes)
         return {name: Session(name, _open(path, options, bound), bound) for name, path in paths.items()}
 
 
@@ -76,7 +75,7 @@ def _open(path: Path, options: ort.SessionOptions, bound: str) -> ort.InferenceS
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's errors share no base class but this
         said = " ".join(str(error).split())[:300]
-        fault: UllageError = (OutOfMemory(f"{path} cannot be read within {bound}") if _out_of_arena(said)
+        fault: UllageError = (OutOfMemory(f"{path} cannot be read within {bound}") if out_of_arena(said)
                               else ModelCorrupt(f"{path} is not a readable ONNX model: {said}"))
         raise fault from None
 
@@ -84,5 +83,5 @@ def _open(path: Path, options: ort.SessionOptions, bound: str) -> ort.InferenceS
 def close_sessions(sessions: dict[str, Session]) -> None:
     """The last arena registered is kept alive by the library: an empty one takes its place."""
     sessions.clear()
-    with _creating:
-        _register_arena(None)
+    with creating:
+        register_arena(None)

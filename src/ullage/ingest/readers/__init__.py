@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ullage.errors import DocumentRefused
-from ullage.ingest.document import Document, Page
+from ullage.ingest.document import Document, Page, Rendering
 from ullage.ingest.readers.source import Reader, Source, Wish
 
 _READERS = {
@@ -43,6 +43,9 @@ _READERS = {
 
 BEYOND_BLUEPRINT = frozenset((".csv", ".eml", ".epub", ".gif", ".htm", ".markdown", ".tif", ".xlsx"))
 """What the stack we replace does not take, and `strict_compatibility` refuses."""
+
+RENDERED = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pdf", ".png", ".tif", ".tiff"))
+"""Files whose pages can be shown as they look."""
 
 SUPPORTED = tuple(suffix.removeprefix(".") for suffix in _READERS)
 STRICTLY_SUPPORTED = tuple(suffix.removeprefix(".") for suffix in _READERS if suffix not in BEYOND_BLUEPRINT)
@@ -83,6 +86,25 @@ def pages_of(source: Source, *, limit_bytes: int | None = None) -> Iterator[Page
         yield page
     if not found:
         raise DocumentRefused(f"{source.name}: holds no text that could be searched; give a file with text in it")
+
+
+def rendered(source: Source, number: int, pixels: int) -> Rendering:
+    """How page `number` of a file looks, its longer side of about `pixels`. Raises DocumentRefused, NotFound."""
+    suffix = extension(source.name)
+    if suffix not in RENDERED:
+        raise DocumentRefused(f"{source.name}: pages of {suffix} files cannot be shown, only of PDFs and pictures")
+    assert source.path is not None
+    check_file(source.path, source.name, None)
+    from ullage.ingest.readers.sniff import check_kind
+
+    check_kind(source, suffix)
+    if suffix == ".pdf":
+        from ullage.ingest.readers.pdf import render_pdf
+
+        return render_pdf(source, number, pixels)
+    from ullage.ingest.readers.pictures import render_picture
+
+    return render_picture(source, number, pixels)
 
 
 def _reader(suffix: str) -> Reader:

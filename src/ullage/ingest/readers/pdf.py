@@ -16,14 +16,14 @@ import pypdfium2.raw as raw
 from PIL import Image
 
 from ullage.errors import DocumentRefused
-from ullage.ingest.document import Headings, Page, Picture
+from ullage.ingest.document import Headings, Page, Picture, Rendering
 from ullage.ingest.readers.layout import Item, in_reading_order
 from ullage.ingest.readers.pdf_blocks import Sizes, blocks_of
 from ullage.ingest.readers.pdf_page import Line, Sheet, lines_of, rulings_of
 from ullage.ingest.readers.pdf_running import RunningLines
 from ullage.ingest.readers.pdf_tables import take_aligned, take_ruled
 from ullage.ingest.readers.pdf_text import is_broken
-from ullage.ingest.readers.pictures import MOST_PIXELS, MOST_SIDE, png_of, thumbnail
+from ullage.ingest.readers.pictures import MOST_PIXELS, MOST_SIDE, check_number, png_of, thumbnail
 from ullage.ingest.readers.source import Source
 
 MOST_PAGES = 5000
@@ -84,6 +84,21 @@ def read_pdf(source: Source) -> Iterator[Page]:
             document.close()
     if bare:
         _tell(bare, source)
+
+
+def render_pdf(source: Source, number: int, pixels: int) -> Rendering:
+    """A page in colour, its longer side of `pixels`. Raises DocumentRefused, NotFound."""
+    with _PDFIUM:
+        document = _opened(source)
+        try:
+            check_number(source.name, number, len(document))
+            with _page(document, number - 1, source) as page:
+                sheet = Sheet.of(page)
+                scale = pixels / max(sheet.width, sheet.height)
+                image = _rendered(page, sheet, scale, grey=False)
+        finally:
+            document.close()
+    return Rendering(png_of(image), sheet.width, sheet.height)
 
 
 def _tell(bare: Sequence[_Leaf], source: Source) -> None:
@@ -174,11 +189,11 @@ def _leaf(page: pdfium.PdfPage, number: int, source: Source) -> _Leaf:
     return leaf
 
 
-def _rendered(page: pdfium.PdfPage, sheet: Sheet, scale: float) -> Image.Image:
-    """Grey, and never of more pixels than a picture may have."""
+def _rendered(page: pdfium.PdfPage, sheet: Sheet, scale: float, *, grey: bool = True) -> Image.Image:
+    """Never of more pixels than a picture may have."""
     side, area = max(sheet.width, sheet.height), sheet.width * sheet.height
     scale = min(scale, MOST_SIDE / side, (MOST_PIXELS / 4 / max(1.0, area)) ** 0.5)
-    image: Image.Image = page.render(scale=scale, grayscale=True, may_draw_forms=False).to_pil()
+    image: Image.Image = page.render(scale=scale, grayscale=grey, may_draw_forms=False).to_pil()
     return image
 
 

@@ -38,7 +38,8 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Words on one baseline. `size` is the height of its tallest character box, which follows the font size."""
+    """Words on one baseline. `size` is the height of the boxes of most of its letters, which follows the font size: a
+    bullet, a raised number or a name in another face does not count."""
 
     words: tuple[Word, ...]
     text: str = field(init=False)
@@ -56,7 +57,18 @@ class Line:
         put(self, "bottom", min([word.bottom for word in words]))
         put(self, "right", max([word.right for word in words]))
         put(self, "top", max([word.top for word in words]))
-        put(self, "size", max([word.top - word.bottom for word in words]))
+        put(self, "size", _usual_height(words))
+
+
+def _usual_height(words: tuple[Word, ...]) -> float:
+    """The median, each word counted by its letters."""
+    heights = sorted((word.top - word.bottom, len(word.text)) for word in words)
+    left = sum(letters for _, letters in heights) / 2
+    for height, letters in heights:
+        left -= letters
+        if left <= 0:
+            return height
+    return heights[-1][0]
 
 
 @dataclass(frozen=True, slots=True)

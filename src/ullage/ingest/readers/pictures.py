@@ -13,8 +13,8 @@ from typing import IO
 
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from ullage.errors import DocumentRefused
-from ullage.ingest.document import Page, Picture
+from ullage.errors import DocumentRefused, NotFound
+from ullage.ingest.document import Page, Picture, Rendering
 from ullage.ingest.readers.source import Source
 
 MOST_SIDE = 20_000
@@ -50,10 +50,29 @@ def read_picture(source: Source) -> Iterator[Page]:
             if number > frames:
                 return
             _check_size(frame, source.name)
-            width, height = _points(frame)
+            points = _points(frame)
             shown = _upright(frame, source.name)
+            width, height = _as_shown(points, shown)
             picture = Picture(png_of(shown), box=(0, 0, width, height), whole=True)
             yield Page(number, (), width, height, (picture,), thumbnail(shown, source.wish.thumbnail_pixels))
+
+
+def render_picture(source: Source, number: int, pixels: int) -> Rendering:
+    """A frame as `read_picture` shows it, its longer side of at most `pixels`. Raises DocumentRefused, NotFound."""
+    with source.open() as stream, _opened(stream, source.name) as image:
+        check_number(source.name, number, getattr(image, "n_frames", 1) if image.format == "TIFF" else 1)
+        image.seek(number - 1)
+        _check_size(image, source.name)
+        points = _points(image)
+        shown = _upright(image, source.name)
+    width, height = _as_shown(points, shown)
+    shown.thumbnail((pixels, pixels))
+    return Rendering(png_of(shown), width, height)
+
+
+def check_number(name: str, number: int, pages: int) -> None:
+    if not 1 <= number <= pages:
+        raise NotFound(f"{name}: has no page {number}: it has {pages}")
 
 
 def picture_inside(content: bytes, source: Source, path: tuple[str, ...]) -> Picture | None:
@@ -159,3 +178,8 @@ def _points(image: Image.Image) -> tuple[float, float]:
     said = image.info.get("dpi", (DPI_WHEN_UNKNOWN, DPI_WHEN_UNKNOWN))
     across, down = (float(dpi) if 20 <= float(dpi) <= 2400 else DPI_WHEN_UNKNOWN for dpi in said)
     return image.width * POINTS_PER_INCH / across, image.height * POINTS_PER_INCH / down
+
+
+def _as_shown(points: tuple[float, float], shown: Image.Image) -> tuple[float, float]:
+    """Sides as they are once a camera's turn has been undone."""
+    return points[::-1] if (points[0] - points[1]) * (shown.width - shown.height) < 0 else points

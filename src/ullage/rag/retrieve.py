@@ -1,0 +1,145 @@
+"""Passages for a question from several collections: by meaning and by words at once, fused into one order."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ullage.errors import DeadlineExceeded, RequestError, Unavailable
+from ullage.rag.asked import Asked
+from ullage.rag.connections import Clients
+from ullage.rag.passage import Passage, from_hit
+from ullage.rag.rests import Rests, unavailable
+from ullage.rag.stopwatch import Stopwatch
+from ullage.settings import Settings
+from ullage.store import Hit, fields_of
+from ullage.store.fusion import RRF_K, fuse
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`passages` best first; `degraded` names the embedder when only words were searched."""
+
+    passages: tuple[Passage, ...]
+    degraded: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Retriever:
+    """Raises NotFound for a missing collection, InvalidRequest for a filter at fault, DependencyDown or
+    DeadlineExceeded when the vector database is away, or the embedder where nothing can stand in for it."""
+
+    def __init__(self, settings: Settings, rests: Rests) -> None:
+        self._settings = settings
+        self._rests = rests
+
+    async def find(
+        self, clients: Clients, asked: Asked, texts: Sequence[str], watch: Stopwatch, filter: str = ""
+    ) -> Found:
+        """The searches for all texts run beside each other; those by words do not wait for the embedder."""
+        collections, notes = await self._filtered(clients, asked.collections, filter)
+        by_words = asyncio.gather(*(self._by_words(clients, name, text, asked.retrieve_top_k, filter)
+                                    for name in collections for text in texts))
+        try:
+            vectors, degraded = await self._embedded(clients, asked, texts)
+            watch.lap("embed")
+            by_meaning = await asyncio.gather(*(
+                self._by_meaning(clients, name, vector, asked.retrieve_top_k, filter)
+                for name in collections for vector in (vectors if vectors is not None else [None] * len(texts))))
+            words = await by_words
+        except BaseException:
+            by_words.cancel()
+            await asyncio.gather(by_words, return_exceptions=True)
+            raise
+        if vectors is None and any(part is None for part in words):
+            raise unavailable("Embedding", clients.embedding.base_url)
+        passages = self._fused(asked, collections, len(texts), by_meaning, [part or [] for part in words])
+        watch.lap("retrieve")
+        return Found(passages, degraded, notes)
+
+    async def _filtered(
+        self, clients: Clients, collections: Sequence[str], filter: str
+    ) -> tuple[Sequence[str], tuple[str, ...]]:
+        """The collections that a filter can be asked of, where `partial_filters` lets others be left out."""
+        if not filter or not self._settings.partial_filters:
+            return collections, ()
+        wanted = fields_of(filter)
+        schemas = await asyncio.gather(*(asyncio.to_thread(clients.vectors.schema, name) for name in collections))
+        own = {"filename", "page_number", "start_time", "end_time", "type"}
+        kept = [name for name, schema in zip(collections, schemas, strict=True)
+                if not schema or wanted <= own | {field.name for field in schema}]
+        left = [name for name in collections if name not in kept]
+        return kept, (f"the filter's fields are not in {', '.join(left)}: not searched",) if left else ()
+
+    async def _embedded(
+        self, clients: Clients, asked: Asked, texts: Sequence[str]
+    ) -> tuple[Float32 | None, tuple[str, ...]]:
+        try:
+            if "embedding" in asked.endpoints:
+                return await clients.embedding.embed(texts, "query"), ()
+            return await self._rests.ask("embedding", lambda: clients.embedding.embed(texts, "query")), ()
+        except (Unavailable, DeadlineExceeded, RequestError):
+            if not self._settings.degrade or self._settings.search_type == "dense":
+                raise unavailable("Embedding", clients.embedding.base_url) from None
+            return None, ("embedding",)
+
+    async def _by_meaning(
+        self, clients: Clients, collection: str, vector: Float32 | None, k: int, filter: str
+    ) -> list[Hit]:
+        if vector is None:
+            return []
+        return await asyncio.to_thread(clients.vectors.search_dense, collection, vector, k, filter=filter)
+
+    async def _by_words(self, clients: Clients, collection: str, text: str, k: int, filter: str) -> list[Hit] | None:
+        """None where the database, or the settings, have no search by words."""
+        if self._settings.search_type == "dense":
+            return None
+
+        def search() -> list[Hit] | None:
+            if not clients.vectors.abilities().sparse:
+                return None
+            return clients.vectors.search_lexical(collection, text, k, filter=filter)
+
+        return await asyncio.to_thread(search)
+
+    def _fused(
+        self, asked: Asked, collections: Sequence[str], texts: int, meaning: Sequence[list[Hit]],
+        words: Sequence[list[Hit]]
+    ) -> tuple[Passage, ...]:
+        """Each collection's best, then all together by score; a passage found for several texts counts once."""
+        best: dict[tuple[str, str], Passage] = {}
+        for at, collection in enumerate(collections):
+            for part in range(at * texts, (at + 1) * texts):
+                for rank, hit in enumerate(self._one(meaning[part], words[part], asked.retrieve_top_k)):
+                    passage, key = from_hit(hit, rank, collection), (collection, hit.chunk.id)
+                    if key not in best or passage.retrieval_score > best[key].retrieval_score:
+                        best[key] = passage
+        ordered = sorted(best.values(), key=lambda passage: -passage.retrieval_score)
+        if texts > 1:
+            ordered = [replace(passage, retrieval_rank=rank) for rank, passage in enumerate(ordered)]
+        return tuple(ordered)
+
+    def _one(self, meaning: list[Hit], words: list[Hit], k: int) -> list[Hit]:
+        if self._settings.search_fusion == "rrf":
+            return fuse([*meaning, *words], k, RRF_K)
+        return weighted(meaning, words, k, self._settings.dense_weight, self._settings.sparse_weight)
+
+
+def weighted(meaning: Sequence[Hit], words: Sequence[Hit], k: int, dense: float, sparse: float) -> list[Hit]:
+    """Both scores brought to [0, 1] (cosine by (1 + c) / 2, BM25 by its arc tangent) and added by weight."""
+    scores: dict[str, float] = {}
+    hits: dict[str, Hit] = {}
+    for hit, score in (*((hit, dense * (1 + hit.score) / 2) for hit in meaning),
+                       *((hit, sparse * 2 / math.pi * math.atan(hit.score)) for hit in words)):
+        before = hits.get(hit.chunk.id)
+        hits[hit.chunk.id] = hit if before is None else replace(hit, ranks={**before.ranks, **hit.ranks})
+        scores[hit.chunk.id] = scores.get(hit.chunk.id, 0.0) + score
+    found = [replace(hit, score=scores[key]) for key, hit in hits.items()]
+    return sorted(found, key=lambda hit: (-hit.score, hit.chunk.id))[:k]

@@ -1,0 +1,26 @@
+"""The manifest's Serve config by Ray's own schema, and the applications that it builds. Starts no cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from ullage.stack.ray.autoscale import by_tokens
+from ullage.stack.ray.entry import build
+
+FILE = Path(__file__).parents[2] / "deploy" / "kubernetes" / "rayservice.yaml"
+
+
+def test_ray_knows_every_field_and_takes_what_is_built():
+    from ray.serve.schema import ServeDeploySchema
+
+    spec = next(iter(yaml.safe_load_all(FILE.read_text())))["spec"]
+    config = ServeDeploySchema.model_validate(yaml.safe_load(spec["serveConfigV2"]))
+    assert [application.name for application in config.applications] == ["ranking", "embedding"]
+    for application in config.applications:
+        deployment = build(application.args)._bound_deployment
+        scaling = deployment._deployment_config.autoscaling_config
+        assert scaling.policy.policy_function == f"{by_tokens.__module__}.{by_tokens.__name__}"
+        assert scaling.max_replicas > scaling.min_replicas
+        assert deployment.ray_actor_options["memory"] > 1 << 28
