@@ -95,7 +95,7 @@ async def test_ten_thousand_pairs_over_an_engine_that_runs_out_of_memory_at_rand
 
 async def test_a_thousand_clients_that_disconnect_midway_leave_no_work_behind(monkeypatch):
     settings = Settings(queue_tokens=1 << 24, queue_requests=2000)
-    engine = DummyEngine(tokens_per_s=20_000)
+    engine = DummyEngine(tokens_per_s=2_000)  # seconds for one request: nobody is answered before leaving
     open_with(monkeypatch, [engine])
     app = create_app(settings, cross_encoder_plan(settings))
     async with listening(app) as url, httpx.AsyncClient(base_url=url, timeout=120) as client:
