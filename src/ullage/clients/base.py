@@ -117,7 +117,7 @@ class ModelClient:
 
     async def _attempt(self, method: str, path: str, body: object) -> Any:
         try:
-            answer = await self._http.request(method, path, json=body, headers=_headers())
+            answer = await self._http.request(method, path, json=body, headers=carried_headers())
         except httpx.TimeoutException:
             raise TimeoutError from None
         except httpx.TransportError as error:
@@ -138,7 +138,7 @@ class ModelClient:
 _CARRIED = (("X-Request-Id", "request_id"), ("traceparent", "traceparent"))
 
 
-def _headers() -> dict[str, str]:
+def carried_headers() -> dict[str, str]:
     """The id of the request we are serving, so that one id runs through every service's log, and its trace."""
     known = structlog.contextvars.get_contextvars()
     return {header: str(known[name]) for header, name in _CARRIED if known.get(name)}

@@ -14,8 +14,7 @@ from typing import Any, Self
 
 import httpx
 
-from ullage.clients.base import ModelClient
-from ullage.clients.base import _headers as request_headers
+from ullage.clients.base import ModelClient, carried_headers
 from ullage.errors import (
     DeadlineExceeded,
     DependencyDown,
@@ -181,7 +180,7 @@ class LlmClient(ModelClient):
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         named = {"model": await self.model(), **body}
         url = f"{self.base}/chat/completions"
-        request = self._http.build_request("POST", url, json=named, headers=request_headers())
+        request = self._http.build_request("POST", url, json=named, headers=carried_headers())
         try:
             async with asyncio.timeout_at(self._until(deadline)):
                 response = await self._http.send(request, stream=True)

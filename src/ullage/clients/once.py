@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import structlog
 
+from ullage.clients.base import carried_headers
 from ullage.clients.door import door_of
 from ullage.errors import (
     DeadlineExceeded,
@@ -69,7 +69,7 @@ class Once:
         """An answer below 400 whose body has not been read. Breaking off inside the block is ours to say too."""
         known: dict[str, Any] = {name: value for name, value in (query or {}).items() if value is not None}
         request = self._http.build_request(method, path, json=body, params=known, content=content,
-                                           headers={**_request_id(), **(headers or {})})
+                                           headers={**carried_headers(), **(headers or {})})
         try:
             answer = await self._http.send(request, stream=True)
             try:
@@ -125,9 +125,3 @@ def said_in(answer: httpx.Response) -> str:
             said = "; ".join(str(fault.get("msg", fault)) if isinstance(fault, dict) else str(fault) for fault in said)
     text = said if isinstance(said, str) else answer.text
     return " ".join(text.split())[:500] or f"status {answer.status_code}"
-
-
-def _request_id() -> dict[str, str]:
-    """The id of what we do, so that one id runs through every service's log."""
-    request_id = structlog.contextvars.get_contextvars().get("request_id")
-    return {"X-Request-Id": str(request_id)} if request_id else {}

@@ -7,7 +7,8 @@ on (`clients/base.py`). The phases that a model service measures anyway become s
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -89,6 +90,21 @@ class TraceMiddleware:
                     span.update_name(f"{scope['method']} {route}")
                     span.set_attribute("http.route", route)
                 structlog.contextvars.unbind_contextvars("traceparent")
+
+
+@contextmanager
+def traced(name: str) -> Iterator[None]:
+    """A span for work that no request began, as an act on the page; what services are asked inside stands under it."""
+    if _tracer is None:
+        yield
+        return
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    with _tracer.start_as_current_span(name):
+        sent: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(sent)
+        with structlog.contextvars.bound_contextvars(traceparent=sent[TRACEPARENT]):
+            yield
 
 
 def trace_phases(seconds: Mapping[str, float]) -> None:

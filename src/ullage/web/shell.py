@@ -9,6 +9,7 @@ from fastapi import Request
 from nicegui import events, ui
 
 from ullage.errors import UllageError
+from ullage.http.tracing import traced
 from ullage.version import __version__
 from ullage.web.chat import Chat
 from ullage.web.desk import Desk
@@ -102,7 +103,8 @@ class _Shell:
 
     async def _act(self, panel: Panel, name: str, told: Told) -> None:
         try:
-            await panel.act(name, told)
+            with traced(f"page {name}"):
+                await panel.act(name, told)
         except UllageError as error:
             self._visit.toast(error.message, "bad")
         except (KeyError, TypeError) as error:

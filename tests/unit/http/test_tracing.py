@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from ullage.clients.base import ModelClient
+from ullage.clients.once import Once
 from ullage.http import Health, ServiceInfo, build_app, tracing
 from ullage.http.metrics import PhaseMetrics
 
@@ -91,6 +92,20 @@ async def test_our_own_clients_carry_the_trace_on(serve):
     asked, ranked = found["POST /ask"], found["POST /v1/rank/{name}"]
     assert ranked.parent.span_id == asked.context.span_id
     assert f"{ranked.context.trace_id:032x}" == TRACE
+
+
+async def test_an_act_on_the_page_begins_a_trace(serve):
+    """No request carries it in: the page speaks over a websocket."""
+    exporter = InMemorySpanExporter()
+    inner = model_service(exporter)
+    other = Once("http://service", role="ranking", transport=httpx.ASGITransport(inner))
+    async with serve(inner):
+        with tracing.traced("page ask"):
+            assert await other.ask("POST", "/v1/rank/x", body={}) == {"ranked": "x"}
+        found = spans(inner, exporter)
+        await other.close()
+    assert found["page ask"].parent is None
+    assert found["POST /v1/rank/{name}"].parent.span_id == found["page ask"].context.span_id
 
 
 class _Collector(BaseHTTPRequestHandler):
