@@ -12,6 +12,7 @@ import httpx
 import hypothesis
 import pytest
 import structlog
+import trustme
 from fastapi import FastAPI
 
 from ullage.models.card import catalog
@@ -43,6 +44,16 @@ def model_cache() -> Path:
     for card in catalog():
         pull(card, cache)
     return cache
+
+
+@pytest.fixture(scope="module")
+def tls_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of `stack.example` and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    issued = trustme.CA().issue_cert("stack.example")
+    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    return folder / "cert.pem", folder / "key.pem"
 
 
 @pytest.fixture

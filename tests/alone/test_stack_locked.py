@@ -5,7 +5,6 @@ from __future__ import annotations
 import httpx
 import psutil
 import pytest
-import trustme
 
 from stacks import running_stack
 from ullage.http.tls import pinned_context
@@ -14,17 +13,8 @@ KEY = "only-our-callers-know-9f31"
 SOME = "vectors,embedding,ranking,ingest,rag"
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    issued = trustme.CA().issue_cert("stack.example")
-    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    return folder / "cert.pem", folder / "key.pem"
-
-
-def test_services_reach_each_other_and_nobody_else_does(model_cache, tmp_path, pair):
-    cert, key = pair
+def test_services_reach_each_other_and_nobody_else_does(model_cache, tmp_path, tls_pair):
+    cert, key = tls_pair
     locked = {"ULLAGE_TLS_CERT": str(cert), "ULLAGE_TLS_KEY": str(key), "ULLAGE_API_KEYS": f"{KEY},another",
               "ULLAGE_LOG_LEVEL": "DEBUG"}
     with running_stack(tmp_path, "--only", SOME, **locked) as stack:

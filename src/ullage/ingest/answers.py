@@ -10,6 +10,7 @@ from typing import Any
 
 from ullage.store import CollectionRecord, DocumentRecord, FileRecord, Summary, TaskRecord
 from ullage.store.metadata import shown
+from ullage.store.summaries import summary_answer
 
 STARTED = "Ingestion started in background"
 COMPLETED = "Document upload job successfully completed."
@@ -129,26 +130,12 @@ def task_answer(task: TaskRecord, counts: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def summary_answer(collection: str, document: str, found: Summary | None) -> tuple[dict[str, Any], int]:
-    """The body and the HTTP status that goes with it."""
-    body: dict[str, Any] = {"file_name": document, "collection_name": collection, "summary": None, "error": None,
-                            "started_at": None, "updated_at": None, "completed_at": None, "progress": None}
-    if found is None:
-        said = (f"Summary for {document} not found in collection {collection}: upload the document with "
-                "generate_summary=true")
-        return {**body, "message": said, "status": "NOT_FOUND", "error": said}, 404
-    for name, seconds in (("started_at", found.started_s), ("updated_at", found.updated_s),
-                          ("completed_at", found.completed_s)):
-        body[name] = None if seconds is None else timestamp(seconds)
-    body |= {"status": found.state, "summary": found.text or None, "error": found.error or None}
-    if found.state == "SUCCESS":
-        note = f" ({found.message})" if found.message else ""
-        return {**body, "message": f"Summary retrieved successfully.{note}"}, 200
-    if found.state == "FAILED":
-        return {**body, "message": f"Summary generation failed: {found.error}"}, 500
-    doing = found.message or "waiting for its turn"
-    progress = {"current": found.done, "total": found.total, "message": doing}
-    return {**body, "message": f"Summary generation is in progress: {doing}", "progress": progress}, 202
+def summary_told(collection: str, document: str, found: Summary | None) -> tuple[dict[str, Any], int]:
+    """The body and the HTTP status that goes with it; of a summary that was made, also what was left out."""
+    body, status = summary_answer(collection, document, found, timestamp)
+    if status == 200 and found is not None and found.message:
+        body["message"] += f" ({found.message})"
+    return body, status
 
 
 def file_status(file: FileRecord) -> dict[str, Any]:

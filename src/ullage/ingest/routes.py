@@ -17,7 +17,7 @@ from ullage.ingest.answers import (
     document_answer,
     result_answer,
     status_answer,
-    summary_answer,
+    summary_told,
     task_answer,
 )
 from ullage.ingest.requests import UploadData
@@ -74,7 +74,7 @@ def document_routes(service: IngestService) -> APIRouter:
             return JSONResponse({"message": f"timeout={timeout:g} must be more than 0 seconds"}, 400)
         wait_s = min(timeout, LONGEST_WAIT_S) if blocking else 0.0
         found = await service.opened().summariser.find(collection, file_name, wait_s=wait_s)
-        body, status = summary_answer(collection, file_name, found)
+        body, status = summary_told(collection, file_name, found)
         if blocking and status == 202:
             body, status = {**body, "message": f"Timed out after {wait_s:g} s: {body['message']}"}, 408
         return JSONResponse(body, status)

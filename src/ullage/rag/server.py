@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from ullage.errors import NotReady, UllageError
 from ullage.http import ServiceInfo, build_app
+from ullage.http.event_stream import EventStream
 from ullage.plan import ServicePlan
 from ullage.rag.configuration import configuration
 from ullage.rag.connections import Clients, connect
@@ -28,8 +29,8 @@ from ullage.rag.refusals import as_message, as_stream, error_stream, faults_text
 from ullage.rag.request import asked_to_answer, asked_to_find, chat_of
 from ullage.rag.schema import DocumentSearch, Prompt
 from ullage.rag.stores import StoreSearch, asked_of_store, page_of
-from ullage.rag.stream import DEGRADED, Begun, EventStream, begun, chunks, whole
-from ullage.rag.summary import summary_answer
+from ullage.rag.stream import DEGRADED, Begun, begun, chunks, degraded_headers, whole
+from ullage.rag.summary import summary_response
 from ullage.rag.wire import Chunks, citations
 from ullage.settings import Settings
 
@@ -101,8 +102,7 @@ class _Server:
         if asked.stream:
             return EventStream(chunks(answer, shape, self._metrics), answer.headers)
         said = await whole(answer, self._metrics)
-        headers = {DEGRADED: ",".join(said.answer.degraded)} if said.answer.degraded else {}
-        return JSONResponse(shape.body(said), headers=headers)
+        return JSONResponse(shape.body(said), headers=degraded_headers(said.answer.degraded))
 
     async def _begun(self, body: Prompt) -> Begun:
         self._ready()
@@ -119,7 +119,8 @@ class _Server:
             return as_message(error, search=True)
         found = citations(ordered.passages if body.enable_citations is not False else ())
         return JSONResponse({**found, "degraded": list(ordered.degraded), "notes": list(ordered.notes),
-                             "search_query": ordered.question, "filter": ordered.filter}, headers=_headers(ordered))
+                             "search_query": ordered.question, "filter": ordered.filter},
+                            headers=degraded_headers(ordered.degraded))
 
     async def search_store(self, vector_store_id: str, body: StoreSearch) -> Response:
         """OpenAI's vector store search over the collection of that name."""
@@ -129,7 +130,7 @@ class _Server:
             ordered = await self._searched(asked)
         except Exception as error:
             return as_message(error)
-        return JSONResponse(page_of(asked, ordered), headers=_headers(ordered))
+        return JSONResponse(page_of(asked, ordered), headers=degraded_headers(ordered.degraded))
 
     async def _searched(self, asked: Any) -> Ordered:
         ordered = Ordered(())
@@ -145,7 +146,7 @@ class _Server:
     ) -> Response:
         settings = self._rag.settings
         try:
-            return await summary_answer(settings, collection_name or settings.collection, file_name,
+            return await summary_response(settings, collection_name or settings.collection, file_name,
                                         blocking=blocking, timeout_s=timeout)
         except UllageError as error:
             return as_message(error)
@@ -192,7 +193,3 @@ async def _json(request: Request) -> Any:
     except ValueError as error:
         fault = {"type": "json_invalid", "loc": ("body",), "msg": f"JSON decode error: {error}"}
         raise RequestValidationError([fault]) from None
-
-
-def _headers(ordered: Ordered) -> dict[str, str]:
-    return {DEGRADED: ",".join(ordered.degraded)} if ordered.degraded else {}

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from ullage.errors import UllageError
 from ullage.rag.events import Answer, Away, Event, Ordered, Retrieved, Timings, Token
@@ -22,20 +20,9 @@ log = structlog.get_logger("ullage.rag")
 DEGRADED = "X-Ullage-Degraded"
 
 
-class EventStream(StreamingResponse):
-    """Server-sent events; the source is closed however the response ends, so that generation stops."""
-
-    def __init__(self, events: AsyncGenerator[str, None], headers: dict[str, str]) -> None:
-        super().__init__(events, media_type="text/event-stream",
-                         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no",
-                                  "X-Content-Type-Options": "nosniff", **headers})
-        self._events = events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._events.aclose()
+def degraded_headers(services: Sequence[str]) -> dict[str, str]:
+    """Who the answer had to do without."""
+    return {DEGRADED: ",".join(services)} if services else {}
 
 
 class Shape(Protocol):
@@ -61,7 +48,7 @@ class Begun:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {DEGRADED: ",".join(self.degraded)} if self.degraded else {}
+        return {"X-Content-Type-Options": "nosniff", **degraded_headers(self.degraded)}
 
 
 async def begun(events: AsyncGenerator[Event, None], *, cite: bool) -> Begun:

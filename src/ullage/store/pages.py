@@ -14,5 +14,5 @@ def chunks_between(
 ) -> list[Chunk]:
     """Chunks in order whose page (or ordinal) is `first` to `last`, ends included; at most a read's worth."""
     wanted = f"document == {literal(document)} and {by} >= {int(first)} and {by} <= {int(last)}"
-    rows = store._few(collection, wanted, CHUNK_FIELDS)
+    rows = store.few(collection, wanted, CHUNK_FIELDS)
     return sorted((chunk_of(row) for row in rows), key=lambda chunk: chunk.ordinal)

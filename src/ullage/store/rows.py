@@ -112,18 +112,18 @@ class Rows:
             rows = []
             for begin in range(0, len(names), NAMES_PER_READ):
                 some = ", ".join(literal(name) for name in names[begin : begin + NAMES_PER_READ])
-                rows += self._few(collection, f"document in [{some}] and ordinal == 0", DOCUMENT_FIELDS)
+                rows += self.few(collection, f"document in [{some}] and ordinal == 0", DOCUMENT_FIELDS)
         return sorted((document_of(row) for row in rows), key=lambda record: record.name)
 
     def with_content(self, collection: str, content_hash: str) -> DocumentRecord | None:
         """A complete document that holds these bytes."""
         wanted = f"ordinal == 0 and content_hash == {literal(content_hash)}"
-        rows = self._few(collection, wanted, DOCUMENT_FIELDS)
+        rows = self.few(collection, wanted, DOCUMENT_FIELDS)
         return document_of(rows[0]) if rows else None
 
     def page_size(self, collection: str, document: str, page: int) -> tuple[float, float] | None:
         """Width and height that boxes on a page are given in, as its passages say; None when none says it."""
-        rows = self._few(collection, f"{named(document)} and page == {int(page)}", ["metadata"])
+        rows = self.few(collection, f"{named(document)} and page == {int(page)}", ["metadata"])
         sizes = (metadata_of(row["metadata"]).get(PLACE_KEYS[1]) for row in rows)
         return next(((float(size[0]), float(size[1])) for size in sizes if size), None)
 
@@ -138,7 +138,7 @@ class Rows:
         rows.sort(key=lambda row: int(row["ordinal"]))
         return [chunk_of(row) for row in rows], np.asarray([row["dense"] for row in rows], np.float32)
 
-    def _few(self, collection: str, wanted: str, fields: list[str]) -> list[dict[str, Any]]:
+    def few(self, collection: str, wanted: str, fields: list[str]) -> list[dict[str, Any]]:
         """Rows of which there cannot be many: one call, where reading in pages takes several."""
         found = self._call(collection, lambda c: c.query(
             collection, filter=wanted, output_fields=fields, limit=ROWS_PER_READ, timeout=self._timeout_s))

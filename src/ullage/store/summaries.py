@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -69,13 +69,13 @@ class SummaryLedger:
         row = self._database.row(
             "SELECT * FROM summaries WHERE collection = ? AND document = ?", (collection, document)
         )
-        return None if row is None else _summary(row)
+        return None if row is None else summary_of(row)
 
     def next_open(self) -> Summary | None:
         """The oldest that is not made; one that was in work when the process died comes first again."""
         row = self._database.row("SELECT * FROM summaries WHERE state IN ('PENDING', 'IN_PROGRESS')"
                                  " ORDER BY state = 'PENDING', created_s LIMIT 1")
-        return None if row is None else _summary(row)
+        return None if row is None else summary_of(row)
 
     def progress(self, summary: Summary, done: int, total: int, message: str) -> None:
         now = time.time()
@@ -103,6 +103,30 @@ class SummaryLedger:
                              (collection, document or ""))
 
 
-def _summary(row: sqlite3.Row) -> Summary:
+def summary_answer(
+    collection: str, document: str, found: Summary | None, written: Callable[[float], str]
+) -> tuple[dict[str, Any], int]:
+    """The contract's body of `GET /summary`, which ingestor and RAG server both have, and the HTTP status that goes
+    with it. `written` writes a time (seconds since the epoch)."""
+    body: dict[str, Any] = {"file_name": document, "collection_name": collection, "summary": None, "error": None,
+                            "started_at": None, "updated_at": None, "completed_at": None, "progress": None}
+    if found is None:
+        said = (f"Summary for {document} not found in collection {collection}: upload the document with "
+                "generate_summary=true")
+        return {**body, "message": said, "status": "NOT_FOUND", "error": said}, 404
+    for name, seconds in (("started_at", found.started_s), ("updated_at", found.updated_s),
+                          ("completed_at", found.completed_s)):
+        body[name] = None if seconds is None else written(seconds)
+    body |= {"status": found.state, "summary": found.text or None, "error": found.error or None}
+    if found.state == "SUCCESS":
+        return {**body, "message": "Summary retrieved successfully."}, 200
+    if found.state == "FAILED":
+        return {**body, "message": f"Summary generation failed: {found.error}"}, 500
+    doing = found.message or "waiting for its turn"
+    progress = {"current": found.done, "total": found.total, "message": doing}
+    return {**body, "message": f"Summary generation is in progress: {doing}", "progress": progress}, 202
+
+
+def summary_of(row: sqlite3.Row) -> Summary:
     said = {name: row[name] for name in Summary.__dataclass_fields__}
     return Summary(**{**said, "options": json.loads(row["options"])})

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ullage.errors import DependencyDown
-from ullage.store.summaries import Summary, _summary
+from ullage.store.summaries import Summary, summary_of
 
 BUSY_S = 5.0
 
@@ -23,4 +23,4 @@ def read_summary(ledger: Path, collection: str, document: str) -> Summary | None
                 "SELECT * FROM summaries WHERE collection = ? AND document = ?", (collection, document)).fetchone()
     except sqlite3.Error as error:
         raise DependencyDown(f"the ingestor's summaries at {ledger} cannot be read ({error})") from None
-    return None if row is None else _summary(row)
+    return None if row is None else summary_of(row)

@@ -179,7 +179,7 @@ class VectorStore(Searches):
     def describe_document(self, collection: str, document: str, changes: Mapping[str, Any]) -> DocumentRecord:
         """Change what is said of a document (its `info`). Raises NotFound."""
         wanted = f"{named(document)} and ordinal == 0"
-        rows = self._few(collection, wanted, [*CHUNK_FIELDS, "dense"])
+        rows = self.few(collection, wanted, [*CHUNK_FIELDS, "dense"])
         if not rows:
             raise NotFound(f"Document {document} does not exist in collection {collection}")
         first = chunk_of(rows[0])

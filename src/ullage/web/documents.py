@@ -10,7 +10,7 @@ from nicegui import ui
 from ullage.errors import DeadlineExceeded, DependencyDown, NotReady, UllageError
 from ullage.web.chat import Chat
 from ullage.web.cites import THUMB_PIXELS, of_result, picture
-from ullage.web.visit import Told, Visit, part, redraw
+from ullage.web.visit import Polled, Told, Visit, part, redraw
 
 POLL_S = 1.0
 RECENT_TASKS = 30
@@ -19,11 +19,11 @@ FOUND = 10
 OVER = ("FINISHED", "FAILED", "CANCELLED")
 
 
-class Documents:
+class Documents(Polled):
     """One collection is in front. What is being ingested is asked for while this part of the page is seen."""
 
     def __init__(self, visit: Visit, chat: Chat) -> None:
-        self._visit = visit
+        super().__init__(visit, "documents")
         self._desk = visit.desk
         self._chat = chat
         self._name = visit.kept.collections[0] if visit.kept.collections else visit.desk.default_collection
@@ -36,7 +36,6 @@ class Documents:
         self._fault = ""
         self._more = SHOWN_AT_FIRST
         self._seen: set[tuple[str, str]] = set()
-        self._timer: ui.timer | None = None
 
     def build(self) -> None:
         with ui.element("aside").classes("scope"):
@@ -49,15 +48,6 @@ class Documents:
             self._hits = part("nothing.html").props('aria-live="polite"')
             self._list = part("waiting.html")
         self._timer = ui.timer(POLL_S, self._watch, active=False)
-
-    def open(self) -> None:
-        self._visit.begin(self._refresh(), "documents")
-        if self._timer is not None:
-            self._timer.activate()
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.deactivate()
 
     async def act(self, name: str, told: Told) -> None:
         match name:

@@ -10,7 +10,7 @@ from nicegui import ui
 
 from ullage.errors import DependencyDown, UllageError
 from ullage.web.pulse import Trace
-from ullage.web.visit import Told, Visit, part, redraw
+from ullage.web.visit import Polled, Told, Visit, part, redraw
 
 POLL_S = 2.0
 SPARK_WIDTH, SPARK_HEIGHT = 120.0, 28.0
@@ -57,12 +57,11 @@ class Bar:
         return self.headroom_bytes / self.total_bytes if self.total_bytes else 0.0
 
 
-class Stack:
+class Stack(Polled):
     """Asked for while it is in front, and once for all pages."""
 
     def __init__(self, visit: Visit) -> None:
-        self._visit = visit
-        self._timer: ui.timer | None = None
+        super().__init__(visit, "stack")
         self._status: dict[str, Any] | None = None
         self._fault = ""
 
@@ -71,15 +70,6 @@ class Stack:
         self._doctor = part("doctor.html", findings=None, busy=False, fault="").classes("doctor")
         self._settings = part("nothing.html").classes("stack-settings")
         self._timer = ui.timer(POLL_S, self._refresh, active=False)
-
-    def open(self) -> None:
-        self._visit.begin(self._refresh(), "stack")
-        if self._timer is not None:
-            self._timer.activate()
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.deactivate()
 
     async def act(self, name: str, told: Told) -> None:
         if name == "restart":

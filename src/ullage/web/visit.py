@@ -97,6 +97,28 @@ class Panel(Protocol):
     async def act(self, name: str, told: Told) -> None: ...
 
 
+class Polled:
+    """What a panel has that is asked for at once, and again and again while it is in front. `build` makes the timer."""
+
+    _timer: ui.timer | None = None
+
+    def __init__(self, visit: Visit, label: str) -> None:
+        self._visit = visit
+        self._label = label
+
+    def open(self) -> None:
+        self._visit.begin(self._refresh(), self._label)
+        if self._timer is not None:
+            self._timer.activate()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.deactivate()
+
+    async def _refresh(self) -> None:
+        raise NotImplementedError
+
+
 def part(template: str, tag: str = "div", /, **values: Any) -> ui.html:
     """A part of the page that is drawn by a template; the browser cleans it once more."""
     return ui.html(page(template, **values), tag=tag, sanitize=True)

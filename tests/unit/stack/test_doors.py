@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 
 import pytest
-import trustme
 
 from ullage.cli.invocation import parse_given
 from ullage.clients.door import close_doors, door_of, open_doors
@@ -20,13 +19,10 @@ def closed():
     close_doors()
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    issued = trustme.CA().issue_cert("stack.example")
-    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    return {"tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem"}
+@pytest.fixture
+def pair(tls_pair):
+    cert, key = tls_pair
+    return {"tls_cert": cert, "tls_key": key}
 
 
 def test_the_first_key_is_shown_to_services_of_this_machine_alone():

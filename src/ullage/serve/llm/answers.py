@@ -7,29 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 from contextlib import aclosing
 from typing import Any, Literal
 
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
-
 from ullage.errors import UllageError, outcome
 from ullage.serve.llm.generations import Chunk, text_of
 
 Kind = Literal["chat", "completion"]
 _OWN = ("model", "system_fingerprint", "usage", "timings")
-
-
-class EventStream(StreamingResponse):
-    """Server-sent events; the source is closed however the response ends, so that its generation stops."""
-
-    def __init__(self, events: AsyncGenerator[str, None]) -> None:
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(events, media_type="text/event-stream", headers=headers)
-        self._events = events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._events.aclose()
 
 
 async def events(

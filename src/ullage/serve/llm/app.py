@@ -15,12 +15,13 @@ from ullage.devices import detect
 from ullage.engines.llama_cpp import LlamaCppEngine
 from ullage.errors import Cancelled, EngineFailed, NotReady, UnknownModel
 from ullage.http import Health, ServiceInfo, build_app
+from ullage.http.event_stream import EventStream
 from ullage.http.metrics import gauge
 from ullage.models.card import Card
 from ullage.models.files import locate
 from ullage.plan import Profile, ServicePlan
 from ullage.plan.llama import MICRO_BATCH_TOKENS
-from ullage.serve.llm.answers import EventStream, Kind, events, whole
+from ullage.serve.llm.answers import Kind, events, whole
 from ullage.serve.llm.generations import Chunk, Generations, Run
 from ullage.serve.llm.metrics import LlmMetrics
 from ullage.serve.llm.schema import ChatRequest, CompletionRequest
