@@ -114,10 +114,8 @@ def works() -> list[Work]:
 def measure(folder: Path, cache_dir: Path, say: Say, *, precisions: Sequence[str] = ("bf16", "fp8")) -> GpuReport:
     """Everything, one after the other. `folder` takes checkpoints of 2.3 GiB each, where it has none."""
     ranker, embedder = one_billion(), one_billion("embedding")
-    for card, at in ((ranker, folder), (embedder, folder / "embedder")):
-        if not (at / "config.json").is_file():
-            say(f"writing a checkpoint of the shape of {card.name}")
-            apart(write_checkpoint, at, card)
+    prepare(folder, ranker, say)
+    prepare(folder / "embedder", embedder, say)
     report = GpuReport(apart(environment))
     report.ceilings = apart(ceilings)
     say(str(report.ceilings))
@@ -131,6 +129,13 @@ def measure(folder: Path, cache_dir: Path, say: Say, *, precisions: Sequence[str
         if precision == "bf16":
             report.lines += apart(_measure_embedder, folder / "embedder", cache_dir, embedder, precision)
     return report
+
+
+def prepare(folder: Path, card: Card, say: Say) -> None:
+    """Write a checkpoint of the card's shape, where there is none."""
+    if not (folder / "config.json").is_file():
+        say(f"writing a checkpoint of the shape of {card.name}")
+        apart(write_checkpoint, folder, card)
 
 
 def environment() -> dict[str, str]:

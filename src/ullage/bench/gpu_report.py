@@ -7,26 +7,33 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ullage.bench.gpu import GpuReport, Line, Say, measure
+from ullage.bench.gpu import GpuReport, Line, Say, measure, prepare
+from ullage.bench.gpu_checkpoint import one_billion
+from ullage.bench.gpu_devices import DevicesReport, measure_devices
 from ullage.bench.gpu_http import HttpReport, measure_http
 from ullage.bench.gpu_memory import Footprint, footprints, free_memory_cases
+from ullage.bench.gpu_service import tokenizer_in
 from ullage.bench.versions import in_words
 
 PARTS = ("speed", "memory", "beside", "http")
 """Speed beside padded transformers; memory of each profile; a card that others use; the service over HTTP."""
+
+MORE_PARTS = ("devices",)
+"""What needs several GPUs, and is measured only when it is asked for: one scheduler before all of them."""
 
 MIB = 1 << 20
 
 
 @dataclass(slots=True)
 class Findings:
-    """What was measured of `PARTS`; None or empty where it was not asked for."""
+    """What was measured of `PARTS` and `MORE_PARTS`; None or empty where it was not asked for."""
 
     speed: GpuReport | None = None
     memory: list[Footprint] = field(default_factory=list)
     beside: list[Footprint] = field(default_factory=list)
     flood: dict[str, int] = field(default_factory=dict)
     http: list[HttpReport] = field(default_factory=list)
+    devices: list[DevicesReport] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
@@ -40,6 +47,8 @@ def measure_all(folder: Path, cache_dir: Path, say: Say, *, parts: Sequence[str]
     Raises UllageError for what the service itself would refuse, RuntimeError for a GPU that fails.
     """
     found = Findings()
+    prepare(folder, one_billion(), say)
+    tokenizer_in(folder)
     for part in parts:
         begun = time.perf_counter()
         if part == "speed":
@@ -50,6 +59,8 @@ def measure_all(folder: Path, cache_dir: Path, say: Say, *, parts: Sequence[str]
             found.beside, found.flood = free_memory_cases(folder, cache_dir, say)
         elif part == "http":
             found.http = [measure_http(folder, cache_dir, say, precision=precision) for precision in precisions]
+        elif part == "devices":
+            found.devices = [measure_devices(folder, cache_dir, say, precision=each) for each in precisions]
         found.seconds[part] = time.perf_counter() - begun
     return found
 
@@ -74,6 +85,10 @@ def _lines(found: Findings) -> Iterator[str]:
         yield from ("", "| over HTTP | start to ready s | pairs/s | of the engine's own | p50 s | p99 s | failed |",
                     "|---|---|---|---|---|---|---|")
         yield from (_http(each) for each in found.http)
+    if found.devices:
+        yield from ("", "| one scheduler | GPUs | rows/s, one GPU | rows/s, all | ratio | when one fails |",
+                    "|---|---|---|---|---|---|")
+        yield from (_devices(each) for each in found.devices)
 
 
 def _speed(report: GpuReport) -> Iterator[str]:
@@ -104,6 +119,11 @@ def _footprint(each: Footprint) -> str:
 
 def _short(said: str) -> str:
     return said.replace("|", "/")
+
+
+def _devices(each: DevicesReport) -> str:
+    lost = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in each.after_loss.items())
+    return (f"| {each.profile} | {each.devices} | {each.alone:.0f} | {each.together:.0f} | {each.ratio:.2f} | {lost} |")
 
 
 def _http(each: HttpReport) -> str:

@@ -100,19 +100,20 @@ def answers(
 @app.command()
 def gpu(
     context: typer.Context,
-    parts: Annotated[str, typer.Option(help="of speed, memory, beside, http: which, comma-separated")] = "",
+    parts: Annotated[str, typer.Option(
+        help="of speed, memory, beside, http: which, comma-separated; or devices, which needs two GPUs")] = "",
     precisions: Annotated[str, typer.Option(help="comma-separated")] = "bf16,fp8",
     folder: Annotated[Path | None, typer.Option(help="keeps the checkpoint of 2.3 GiB; else in cache_dir")] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """The packed engine on this GPU beside padded transformers: speed, bytes, a shared card, HTTP. No downloads."""
-    from ullage.bench.gpu_report import PARTS, markdown, measure_all
+    from ullage.bench.gpu_report import MORE_PARTS, PARTS, markdown, measure_all
 
     settings = invocation(context).load().settings
     _log_to_stderr(settings)
     chosen = tuple(part for part in parts.split(",") if part) or PARTS
-    if unknown := [part for part in chosen if part not in PARTS]:
-        raise SettingsError(f"--parts={parts}: {unknown[0]} is none of {', '.join(PARTS)}")
+    if unknown := [part for part in chosen if part not in PARTS + MORE_PARTS]:
+        raise SettingsError(f"--parts={parts}: {unknown[0]} is none of {', '.join(PARTS + MORE_PARTS)}")
     if find_spec("torch") is None:
         raise SettingsError("bench gpu needs PyTorch for CUDA: pip install 'ullage[gpu]'")
     console = err()

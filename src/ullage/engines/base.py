@@ -35,14 +35,14 @@ class Batch:
         lengths = [len(row.input_ids) for row in rows]
         if not lengths or min(lengths) == 0:
             raise ValueError(f"a batch needs rows of at least one token, got lengths {lengths}")
-        types = [row.token_types if row.token_types is not None else np.zeros(n, np.int32)
-                 for row, n in zip(rows, lengths, strict=True)]
-        return cls(
-            input_ids=np.concatenate([row.input_ids for row in rows]).astype(np.int32, copy=False),
-            position_ids=np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]),
-            token_types=np.concatenate(types).astype(np.int32, copy=False),
-            cumulative_lengths=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
-        )
+        ends = np.cumsum([0, *lengths], dtype=np.int32)
+        types = np.zeros(ends[-1], np.int32)
+        for row, end in zip(rows, ends[1:], strict=True):
+            if row.token_types is not None:
+                types[end - row.tokens : end] = row.token_types
+        ids = np.concatenate([row.input_ids for row in rows]).astype(np.int32, copy=False)
+        positions = np.arange(ends[-1], dtype=np.int32) - np.repeat(ends[:-1], lengths)
+        return cls(ids, positions, types, ends)
 
     @property
     def rows(self) -> int:
@@ -95,7 +95,7 @@ class Usage:
 
 
 class Engine(Protocol):
-    """One model on one device. Calls come from one thread at a time."""
+    """One model on one device. Calls come from one thread at a time, or from as many as its `at_once` says, if any."""
 
     def load(self) -> None:
         """Take all memory the envelope allows, by running the largest shape once.

@@ -1,8 +1,9 @@
-"""One engine in its own thread: how much it may be given, and whether it still can do its work."""
+"""One engine in its own threads: how much it may be given, and whether it still can do its work."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +54,8 @@ class Fault:
 
 
 class Device:
-    """`name` says which one it is in logs. All calls of the engine come from its one thread."""
+    """`name` says which one it is in logs. All calls of the engine come from its own threads: one, or as many as an
+    engine says it takes batches `at_once`."""
 
     def __init__(self, engine: Engine, name: str, *, max_batch_tokens: int, max_row_tokens: int) -> None:
         self.engine = engine
@@ -67,7 +69,9 @@ class Device:
         self.longest = max_row_tokens
         self._probe_wait_s = FIRST_PROBE_S
         self._probe_at = 0.0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"engine-{name}")
+        self._threads = ThreadPoolExecutor(getattr(engine, "at_once", 1), thread_name_prefix=f"engine-{name}")
+        self._ending = threading.Lock()
+        self._ended_s = 0.0
 
     def turn_tokens(self, turn_s: float | None) -> int:
         """Tokens that take about `turn_s` at the measured rate; the cap when nothing was measured or asked for."""
@@ -75,6 +79,11 @@ class Device:
         if turn_s is None or rate is None:
             return self.cap.tokens
         return max(1, min(self.cap.tokens, int(rate * turn_s)))
+
+    def known_rate(self) -> float | None:
+        """Measured tokens per second; None unless as many tokens as the largest batch has were seen lately: a few take
+        hardly less time than many, and tell too little."""
+        return self.rate.tokens_per_s if self.rate.tokens >= self.cap.planned else None
 
     async def load(self) -> None:
         await self._call(self.engine.load)
@@ -84,7 +93,7 @@ class Device:
             await self._call(self.engine.close)
         except Exception as error:  # the others must be closed too; the process is about to end
             log.warning("an engine did not close", device=self.name, reason=str(error))
-        self._thread.shutdown(wait=True)
+        self._threads.shutdown(wait=True)
 
     async def release(self) -> None:
         try:
@@ -93,7 +102,7 @@ class Device:
             log.warning("an engine gave no memory back", device=self.name, reason=str(error))
 
     async def usage(self) -> Usage | None:
-        """What the engine holds, asked in its own thread; kept in `last_usage`."""
+        """What the engine holds, asked in a thread of its own; kept in `last_usage`."""
         self.last_usage = await self._call(self.engine.usage)
         return self.last_usage
 
@@ -127,7 +136,13 @@ class Device:
             for waiters in waited.values():
                 for request, _ in waiters:
                     request.end()
-        return Computed(values, batch.rows, batch.tokens, time.perf_counter() - begun)
+        return Computed(values, batch.rows, batch.tokens, self._spent_s(begun))
+
+    def _spent_s(self, begun: float) -> float:
+        """Seconds since a batch begun, without those in which the engine still had the one before."""
+        with self._ending:
+            begun, self._ended_s = max(begun, self._ended_s), time.perf_counter()
+            return self._ended_s - begun
 
     def lose(self, reason: str) -> None:
         self.state, self.reason = "lost", reason
@@ -167,7 +182,7 @@ class Device:
         return True
 
     async def _call(self, call: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
 def _row_of(tokens: int) -> Batch:

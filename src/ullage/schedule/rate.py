@@ -16,6 +16,11 @@ class Rate:
         self._seconds = DECAY * self._seconds + seconds
 
     @property
+    def tokens(self) -> float:
+        """What the rate was measured over."""
+        return self._tokens
+
+    @property
     def tokens_per_s(self) -> float | None:
         """None before the first batch."""
         return self._tokens / self._seconds if self._seconds > 0 else None

@@ -294,8 +294,9 @@ class Scheduler:
         return min(self._queue_tokens, max(self._least_queue_tokens, int(self._rate() * self._queue_s * IN_TIME_SHARE)))
 
     def _rate(self) -> float:
-        """Measured tokens per second of all engines; 0 before the first batch."""
-        return sum(device.rate.tokens_per_s or 0.0 for device in self.devices if device.state != "lost")
+        """Measured tokens per second of all engines; 0 as long as one of them has not shown its own."""
+        rates = [device.known_rate() for device in self.devices if device.state != "lost"]
+        return 0.0 if None in rates else sum(rate or 0.0 for rate in rates)
 
     def _refuse(self, why: str) -> None:
         self._work.counters.refused += 1

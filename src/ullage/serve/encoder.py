@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -38,6 +39,11 @@ long: MiniLM on 2 cores did 7,460 tokens/s in 0.03 s batches and 7,460 in 0.28 s
 BATCHES_AHEAD = 1
 """On a GPU a batch takes some 0.05 s, and the event loop is busy with bodies about as long: with one batch after the
 other a H100 stood still 29 % of the time under 32 clients in bf16, and 42 % in FP8."""
+
+SWITCH_S = 0.0005
+"""On a GPU, how long a thread of Python may keep the others waiting (usually 0.005): those that describe batches and
+hear of results are always a moment's work, and tokenizing or the event loop held each of them up for all of it. What
+it gains was not measured apart from other changes."""
 
 BYTES_PER_BODY_BYTE = 12
 """Memory that a byte of a request body takes until the answer: itself, its text, its tokens, what allocators keep of
@@ -81,6 +87,8 @@ class Encoder:
             self.tokenizer, engine = _open(settings, planned, self.card, self.profile, gpu, cap, told)
             engines.append(engine)
         ahead = BATCHES_AHEAD if self.profile.device == "cuda" else 0
+        if ahead:
+            sys.setswitchinterval(SWITCH_S)
         self.scheduler = Scheduler(
             engines,
             names=[f"{'cpu' if gpu is None else f'cuda:{gpu.index}'}/{number}" for number, gpu in enumerate(places)],

@@ -51,6 +51,20 @@ async def test_without_it_a_batch_waits_for_the_event_loop() -> None:
         await asyncio.gather(*tasks)
 
 
+class TwoAtOnce(DummyEngine):
+    at_once = 2
+
+
+async def test_an_engine_that_takes_two_batches_at_once_gets_them() -> None:
+    steps = Steps()
+    async with scheduling(TwoAtOnce(fail=steps), max_batch_tokens=8, ahead=1) as scheduler:
+        tasks = await behind_gate(steps, scheduler, [rows(8, first_id=10), rows(8, first_id=20)])
+        await steps.until_arrived()  # the second, while the first is held
+        assert not steps.arrived.acquire(timeout=0.1)  # and no third
+        steps.let.release(10)
+        assert [len(await task) for task in tasks] == [1, 1, 1]
+
+
 async def test_results_are_those_of_each_row_alone() -> None:
     given = [rows(*range(1, 9), first_id=100 * n) for n in range(6)]
     async with scheduling(DummyEngine(), max_batch_tokens=16, ahead=1) as scheduler:

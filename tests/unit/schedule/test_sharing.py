@@ -222,6 +222,15 @@ async def test_no_more_is_admitted_than_is_done_in_time():
         assert scheduler.room_tokens() == 64, "one full batch is always let in"
 
 
+async def test_a_few_slow_tokens_do_not_tell_what_can_be_done_in_time():
+    """The first request of all is small and slow; a rate of 20 tokens in a second would refuse whoever comes next."""
+    async with scheduling(DummyEngine(), queue_tokens=100_000, queue_s=1.0) as scheduler:
+        scheduler.devices[0].rate.observe(20, 1.0)
+        assert scheduler.room_tokens() == 100_000
+        scheduler.devices[0].rate.observe(64, 1.0)
+        assert scheduler.room_tokens() < 100
+
+
 async def test_a_request_is_admitted_or_refused_as_a_whole():
     gate = Gate()
     engine = DummyEngine(fail=gate)

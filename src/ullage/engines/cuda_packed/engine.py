@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ullage.engines.cuda_packed.checkpoint import Checkpoint
 from ullage.engines.cuda_packed.config import read_config
 from ullage.engines.cuda_packed.graphs import Graphs
 from ullage.engines.cuda_packed.memory import Footprint, cap, shrink_context, shrink_library
+from ullage.engines.cuda_packed.slots import Slot, Slots
 from ullage.engines.cuda_packed.tensors import Arena, Packed, Tensor
 from ullage.engines.cuda_packed.workspace import PRECISIONS, Kinds, Model, Ops, Workspace
 from ullage.errors import EngineFailed, ModelUnsupported, OutOfMemory, SettingsError
@@ -79,8 +81,8 @@ class PackedEngine:
         self._graphs: Graphs | None = None
         self._stream: Any = None
         self._numbers: Tensor = None
-        self._staged: Tensor = None
-        self._answers: Tensor = None
+        self._slots: Slots | None = None
+        self._queueing = threading.Lock()
         self._ready_kernels = 0
         self.loaded_bytes = 0
 
@@ -131,8 +133,8 @@ class PackedEngine:
         if int(lengths.max()) > self._profile.max_tokens:
             raise OutOfMemory(f"a row of {int(lengths.max())} tokens does not fit in {self._profile.id}")
         with self._whatever_fails(f"{batch.rows} rows of {batch.tokens} tokens"), self._on_device():
-            parts = [self._forward(layout.take_rows(batch, rows))
-                     for rows in layout.forwards(lengths, self._profile.max_tokens)]
+            parts = self._forwards(layout.take_rows(batch, rows)
+                                   for rows in layout.forwards(lengths, self._profile.max_tokens))
         found = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if not np.isfinite(found).all():
             raise EngineFailed(f"{self._card.name} gave a number that is not finite for a row of this batch")
@@ -149,6 +151,11 @@ class PackedEngine:
             return None
         limit = None if self._limit_bytes is None else self._limit_bytes + self._footprint.beside_bytes
         return Usage(self._device, self._footprint.used(), self._footprint.peak(), limit)
+
+    @property
+    def at_once(self) -> int:
+        """Batches it may be given at once: on a GPU the next one is described and queued while one runs."""
+        return 1 if self._index is None else 2
 
     @property
     def recompilations(self) -> int:
@@ -182,7 +189,7 @@ class PackedEngine:
 
     def close(self) -> None:
         self._model = self._work = self._graphs = None
-        self._staged = self._numbers = self._answers = None
+        self._slots = self._numbers = None
         gc.collect()
         if self._index is not None and torch.cuda.is_initialized():
             with contextlib.suppress(RuntimeError):  # a device that failed cannot be emptied either
@@ -267,9 +274,8 @@ class PackedEngine:
             self._work.turns.append(there)
             begin += table.numel() * 4
         self._numbers = parts["numbers"].view(torch.int32)
-        pinned = self._index is not None
-        self._staged = torch.empty(self._numbers.shape, dtype=torch.int32, pin_memory=pinned)
-        self._answers = torch.empty(pooled, dtype=torch.uint8, pin_memory=pinned)
+        width = self._card.shape.hidden if self._card.kind == "embedder" else 1
+        self._slots = Slots(len(self._numbers), most_rows(profile.max_tokens) * width, pinned=self._index is not None)
 
     def _warm_up(self) -> None:
         """Run what may ever run: the largest batch; on a GPU also every number of tokens of a chunk, and the graphs."""
@@ -289,7 +295,8 @@ class PackedEngine:
             rows *= 2
         self._graphs = Graphs(self._model, self._ops, self._work, self._numbers, self._stream)
         self._graphs.capture(graph_buckets(limit, sparing=self._profile.host_embedding))
-        for bucket in self._graphs.buckets:
+        self._graphs.upload()
+        for bucket in (self._graphs.buckets[0], self._graphs.buckets[-1]):
             self._forward(_rows(min(bucket, limit), self._profile.max_sequence))
         assert self._footprint is not None
         self.loaded_bytes = self._footprint.measure()
@@ -300,23 +307,29 @@ class PackedEngine:
 
     def _forward(self, batch: Batch) -> Float32:
         """One forward of a batch that fits: [rows, width] fp32 on the host."""
+        return self._forwards([batch])[0]
+
+    def _forwards(self, batches: Iterable[Batch]) -> list[Float32]:
+        """A forward each. Two threads may be here at once."""
+        assert self._slots is not None
+        return self._slots.run(batches, self._begin)
+
+    def _begin(self, batch: Batch, slot: Slot) -> None:
+        """Describe a batch and queue its forward. All forwards use the same memory on the device, in their order."""
         assert self._model is not None
         assert self._work is not None
         lengths = np.diff(batch.cumulative_lengths)
         graphs = self._graphs.buckets if self._graphs is not None else ()
         room, captured = layout.spaces_for(lengths, graphs, step=1 if self._index is None else STEP_TOKENS)
-        layout.write(batch, room, self._staged.numpy())
-        self._numbers[: room.numbers].copy_(self._staged[: room.numbers], non_blocking=True)
-        if captured and self._graphs is not None:
-            found = self._graphs.replay(room.tokens)
-        else:
-            packed = Packed.view(self._numbers, room, lengths)
-            found = self._model.forward(self._ops, packed, self._work)
-        answers = self._answers.view(torch.float32)[: batch.rows * found.shape[1]].view(batch.rows, found.shape[1])
-        answers.copy_(found[: batch.rows], non_blocking=True)
-        if self._stream is not None:
-            self._stream.synchronize()
-        return np.array(answers.numpy())
+        layout.write(batch, room, slot.numbers.numpy())
+        with self._queueing:
+            self._numbers[: room.numbers].copy_(slot.numbers[: room.numbers], non_blocking=True)
+            if captured and self._graphs is not None:
+                found = self._graphs.replay(room.tokens)
+            else:
+                packed = Packed.view(self._numbers, room, lengths)
+                found = self._model.forward(self._ops, packed, self._work)
+            slot.keep(found[: batch.rows], self._stream)
 
     @contextlib.contextmanager
     def _on_device(self) -> Iterator[None]:
