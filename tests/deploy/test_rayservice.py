@@ -15,6 +15,7 @@ from ullage.devices import Machine
 from ullage.errors import SettingsError
 from ullage.settings import Settings, load
 from ullage.stack.place import place_one
+from ullage.stack.ray.deploy import SPREAD
 from ullage.stack.ray.entry import ARGUMENTS, build
 from ullage.stack.ray.replicas import parse_replicas
 from ullage.stack.ray.resources import request_of
@@ -67,7 +68,8 @@ def test_every_variable_is_a_setting_or_rays(service):
         given = {one["name"]: one["value"] for one in container["env"]}
         ours = {name for name in given if name.startswith("ULLAGE_")}
         assert ours <= {f"ULLAGE_{name.upper()}" for name in Settings.model_fields}
-        assert given.keys() - ours == {"RAY_USAGE_STATS_ENABLED"}
+        assert given.keys() - ours == {"RAY_USAGE_STATS_ENABLED", *SPREAD}
+        assert SPREAD.items() <= given.items()
         load({}, environ=given)
 
 

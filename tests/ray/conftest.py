@@ -1,97 +1,69 @@
-"""One Ray cluster of four nodes, simulated by four raylets on this machine, with ranking and embedding on it."""
+"""One Ray cluster of four nodes, simulated by four raylets on this machine, with services on it.
+
+Ray's CPUs are logical here: however many replicas it places, all share the cores of this machine.
+"""
 
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parents[1]))
+sys.path.insert(2, str(Path(__file__).parents[1] / "contract"))
+
+from clusters import Served, Simulated, free_port, front
 
 pytest.importorskip("ray.serve", reason="scripts/ray installs it into an environment of its own")
 
-NODES, NODE_CPUS, NODE_BYTES, STORE_BYTES = 4, 1, 2 << 30, 80 << 20
+TESTS = Path(__file__).parents[1]
 
-
-@dataclass
-class Served:
-    """`fronts` are URLs by service, `proxy` is Serve's own, `cluster` takes nodes away and adds them."""
-
-    fronts: dict[str, str]
-    proxy: str
-    cluster: Any
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+NODES, NODE_CPUS, NODE_BYTES, STORE_BYTES = 4, 2, 3 << 30, 80 << 20
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
     from ray.cluster_utils import Cluster
 
     import ray
     from ray import serve
-    from ullage.settings import load
-    from ullage.stack.place import place
-    from ullage.stack.ray.deploy import run, start_serve
-    from ullage.stack.ray.replicas import Replicas
+    from ullage.stack.ray.deploy import start_serve
 
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-    folder = tmp_path_factory.mktemp("ray")
-    port = free_port()
+    path = os.pathsep.join([str(TESTS), str(Path(__file__).parent)])  # where workers find paced.py
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "PYTHONPATH": path}
+    folder, port = tmp_path_factory.mktemp("ray"), free_port()
     cluster = Cluster(initialize_head=True, head_node_args={
         "num_cpus": NODE_CPUS, "memory": NODE_BYTES, "object_store_memory": STORE_BYTES, "include_dashboard": False})
     try:
         for _ in range(NODES - 1):
             cluster.add_node(num_cpus=NODE_CPUS, memory=NODE_BYTES, object_store_memory=STORE_BYTES)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-        effective = load({"memory": "4GiB", "state_dir": str(folder), "log_level": "WARNING"}, environ={})
-        plan = place(effective.settings, ["ranking", "embedding"])
         start_serve(local=True, port=port)
-        run([plan["ranking"], plan["embedding"]], effective.settings, {"ranking": Replicas(2, 2)}, 0.5)
-        with ExitStack() as opened:
-            fronts = {service: opened.enter_context(front(service, port, folder))
-                      for service in ("ranking", "embedding")}
-            yield Served(fronts, f"http://127.0.0.1:{port}", cluster)
+        yield Simulated(cluster, port, folder)
     finally:
         serve.shutdown()
         ray.shutdown()
         cluster.shutdown()
 
 
-@contextmanager
-def front(service: str, proxy_port: int, folder: Path) -> Iterator[str]:
-    port = free_port()
-    env = {**os.environ, "ULLAGE_STATE_DIR": str(folder), f"ULLAGE_{service.upper()}_PORT": str(port),
-           "ULLAGE_LOG_LEVEL": "WARNING"}
-    command = [sys.executable, "-m", "ullage.stack.ray.serve_front", service, f"http://127.0.0.1:{proxy_port}"]
-    process = subprocess.Popen(command, env=env)
-    try:
-        wait_ready(f"http://127.0.0.1:{port}")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        assert process.wait(60) == 0
+@pytest.fixture(scope="session")
+def served(simulated: Simulated) -> Iterator[Served]:
+    from ullage.settings import load
+    from ullage.stack.place import place
+    from ullage.stack.ray.deploy import run, take_away
+    from ullage.stack.ray.replicas import Replicas
 
-
-def wait_ready(url: str, seconds: float = 150) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/v1/health/ready", timeout=10).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"{url} is not ready after {seconds} s")
+    effective = load({"memory": "4GiB", "state_dir": str(simulated.folder), "log_level": "WARNING"}, environ={})
+    plan = place(effective.settings, ["ranking", "embedding"])
+    run([plan["ranking"], plan["embedding"]], effective.settings, {"ranking": Replicas(2, 2)}, 0.5)
+    proxy = f"http://127.0.0.1:{simulated.port}"
+    with ExitStack() as opened:
+        opened.callback(take_away, ["ranking", "embedding"])
+        fronts = {service: opened.enter_context(front(service, proxy, simulated.folder))
+                  for service in ("ranking", "embedding")}
+        yield Served(fronts, proxy, simulated.nodes)

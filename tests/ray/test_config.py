@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from ullage.stack.ray.autoscale import by_tokens
+from ullage.stack.ray.deploy import SPREAD
 from ullage.stack.ray.entry import build
 
 FILE = Path(__file__).parents[2] / "deploy" / "kubernetes" / "rayservice.yaml"
@@ -24,3 +25,11 @@ def test_ray_knows_every_field_and_takes_what_is_built():
         assert scaling.policy.policy_function == f"{by_tokens.__module__}.{by_tokens.__name__}"
         assert scaling.max_replicas > scaling.min_replicas
         assert deployment.ray_actor_options["memory"] > 1 << 28
+
+
+def test_the_variable_that_spreads_requests_is_one_that_ray_reads():
+    from ray.serve._private import constants
+    from ray.serve.config import ControllerOptions
+
+    assert all(hasattr(constants, name) for name in SPREAD)
+    ControllerOptions(runtime_env={"env_vars": SPREAD})

@@ -25,7 +25,7 @@ def test_scores_and_vectors_are_those_of_this_process(served):
     from ullage.stack.place import place_one
 
     with Reranker(memory="700MiB") as local:
-        mine = [ranked.score for ranked in sorted(local.rank(BODY["query"]["text"], TEXTS), key=lambda r: r.index)]
+        mine = [ranked.logit for ranked in sorted(local.rank(BODY["query"]["text"], TEXTS), key=lambda r: r.index)]
     said = httpx.post(f"{served.fronts['ranking']}/v1/ranking", json=BODY, timeout=60).json()["rankings"]
     theirs = [one["logit"] for one in sorted(said, key=lambda one: one["index"])]
     print(f"\nlargest difference of a score: {max(abs(a - b) for a, b in zip(mine, theirs, strict=True)):.2e}")
