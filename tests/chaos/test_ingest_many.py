@@ -88,14 +88,18 @@ def test_ten_thousand_small_files(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert cancelled["left"] == 0
 
 
+def in_work(client: httpx.Client) -> int:
+    said = client.get("/health", params={"check_dependencies": True}).json()["processing"][0]["message"]
+    return int(said.removesuffix(" files in work"))
+
+
 def cancel_in_the_middle(client: httpx.Client) -> dict[str, Any]:
     task = send(client, range(1_000_000, 1_000_000 + PER_UPLOAD))
     time.sleep(1.0)
     begun = time.monotonic()
     answer = client.post(f"/v1/tasks/{task}/cancel").json()
     answered_s = time.monotonic() - begun
-    while "0 files in work" not in client.get("/health", params={"check_dependencies": True}).json()["processing"][0][
-            "message"]:
+    while in_work(client):
         time.sleep(0.02)
     rest_s = time.monotonic() - begun
     status = client.get("/v1/status", params={"task_id": task}).json()

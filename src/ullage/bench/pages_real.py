@@ -1,6 +1,7 @@
 """Real PDFs through our readers, and through a running ingestor: pages a second, memory, failures, empty pages.
 
-`python -m ullage.bench.pages_real FOLDER [--ingestor URL] [--spots N --out DIR]`; `scripts/real-pdfs` fetches them.
+`python -m ullage.bench.pages_real FOLDER [--ingestor URL] [--spots N --seed N --out DIR]`; `scripts/real-pdfs` fetches
+them.
 """
 
 from __future__ import annotations
@@ -88,11 +89,11 @@ def _shows_something(page: Page) -> bool:
     return float(darkest) < DARK  # type: ignore[arg-type]  # of one band
 
 
-def chosen_spots(found: Sequence[FileRead], number: int) -> dict[str, set[int]]:
-    """Pages drawn from all pages of all files; the same for the same files."""
+def chosen_spots(found: Sequence[FileRead], number: int, seed: int = 0) -> dict[str, set[int]]:
+    """Pages drawn from all pages of all files; the same for the same files and seed."""
     places = [(one.name, page) for one in found for page in range(1, one.pages + 1)]
     spots: dict[str, set[int]] = {}
-    for name, page in random.Random(0).sample(places, min(number, len(places))):  # noqa: S311 - pages, not secrets
+    for name, page in random.Random(seed).sample(places, min(number, len(places))):  # noqa: S311 - pages, not secrets
         spots.setdefault(name, set()).add(page)
     return spots
 
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--ingestor", default="", help="URL of a running ingestor that gets all files too")
     parser.add_argument("--most-pages", type=int, default=2000, help="larger files are read, but not ingested too")
     parser.add_argument("--spots", type=int, default=0, help="pages whose text and picture are written to --out")
+    parser.add_argument("--seed", type=int, default=0, help="other spots")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     paths = sorted(asked.folder.glob("*.pdf"))
@@ -153,7 +155,7 @@ def main() -> None:
     print(report(found))
     if asked.spots and asked.out:
         asked.out.mkdir(parents=True, exist_ok=True)
-        spots = chosen_spots(found, asked.spots)
+        spots = chosen_spots(found, asked.spots, asked.seed)
         asyncio.run(read_all([path for path in paths if path.name in spots], spots, asked.out))
     if asked.ingestor:
         small = {one.name for one in found if one.pages <= asked.most_pages}

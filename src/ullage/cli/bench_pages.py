@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def pages(
     data: Annotated[Path, typer.Option(help="folder made by samples/make_pages.py")],
-    against: Annotated[list[str] | None, typer.Option(help="TOOL=PYTHON: markitdown or docling, and its own Python")]
-    = None,
+    against: Annotated[list[str] | None, typer.Option(
+        help="TOOL=PYTHON: markitdown, docling or docling-without-networks, and its own Python")] = None,
     vision: Annotated[str, typer.Option(help="URL of a running vision service, to read the scans")] = "",
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import structlog
-import tenacity
 
 from ullage.clients.door import door_of
+from ullage.clients.line import LineBroken, Reply, encoded, line_to
 from ullage.errors import (
     DeadlineExceeded,
     DependencyDown,
@@ -26,8 +26,6 @@ ATTEMPTS_WHEN_BROKEN = 3
 SHORTEST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
 BUSY = (429, 503)
-LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=256)
-"""A queue is the service's affair: with the library's 100 connections the 101st caller would wait here unseen."""
 
 
 class _Again(Exception):
@@ -36,7 +34,13 @@ class _Again(Exception):
     def __init__(self, reason: str, *, busy: bool = False, after_s: float | None = None) -> None:
         super().__init__(reason)
         self.busy = busy
-        self.after_s = after_s
+        self._after_s = after_s
+
+    def wait_s(self, attempt: int) -> float:
+        """Before the next one; `attempt` counts from 1."""
+        if self._after_s is not None:
+            return max(SHORTEST_WAIT_S, self._after_s)
+        return min(LONGEST_WAIT_S, SHORTEST_WAIT_S * 2.0 ** (attempt - 1))
 
 
 class ModelClient:
@@ -53,6 +57,8 @@ class ModelClient:
         role: str,
         model: str | None,
         timeout_s: float,
+        connect_s: float | None = None,
+        api_key: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/").removesuffix("/v1")
@@ -60,8 +66,10 @@ class ModelClient:
         self._model = model
         self._timeout_s = timeout_s
         door = door_of(self.base_url)
-        self._http = httpx.AsyncClient(base_url=self.base_url, timeout=timeout_s, transport=transport,
-                                       verify=door.verify, headers=door.headers, limits=LIMITS)
+        self._line = line_to(self.base_url, connect_s=connect_s or timeout_s, verify=door.verify, headers=door.headers,
+                             transport=transport)
+        if api_key:
+            self._line.headers["Authorization"] = f"Bearer {api_key}"
 
     async def model(self) -> str:
         """The name sent with requests: the given one, else the first the service lists."""
@@ -81,26 +89,27 @@ class ModelClient:
 
     async def ready(self) -> bool:
         """Whether the service says ready now; no retries."""
+        return await self._status(f"{self.base_url}/v1/health/ready") == 200
+
+    async def _status(self, url: str) -> int:
+        """Of a GET; 0 when there is no answer within 5 s."""
         try:
-            answer = await self._http.get("/v1/health/ready", timeout=min(5.0, self._timeout_s))
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == 200
+            async with (asyncio.timeout(min(5.0, self._timeout_s)),
+                        self._line.open("GET", url) as answer):
+                await answer.read()
+                return int(answer.status)
+        except (LineBroken, TimeoutError):
+            return 0
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._line.close()
 
     async def call(self, method: str, path: str, body: object = None) -> Any:
         """The JSON answer. `body` is sent as JSON."""
-        waiting = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(_Again),
-            stop=self._stop,
-            wait=_wait_s,
-            reraise=True,
-        )
+        content = None if body is None else encoded(body)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await waiting(self._attempt, method, path, body)
+                return await self._persistent(method, path, content)
         except _Again as error:
             raise DependencyDown(
                 f"{self._role} at {self.base_url} {error}: check that it runs (`ullage status`) and that "
@@ -112,21 +121,31 @@ class ModelClient:
                 "send less at once or allow more time"
             ) from None
 
-    def _stop(self, state: tenacity.RetryCallState) -> bool:
-        return tenacity.stop_before_delay(self._timeout_s)(state) or _broken_too_often(state)
+    async def _persistent(self, method: str, path: str, content: bytes | None) -> Any:
+        """Attempts until one holds, none is left, or the next would begin after the deadline."""
+        clock = asyncio.get_running_loop().time
+        deadline, attempt = clock() + self._timeout_s, 1
+        while True:
+            try:
+                return await self._attempt(method, path, content)
+            except _Again as error:
+                wait_s = error.wait_s(attempt)
+                if (attempt >= ATTEMPTS_WHEN_BROKEN and not error.busy) or clock() + wait_s >= deadline:
+                    raise
+            await asyncio.sleep(wait_s)
+            attempt += 1
 
-    async def _attempt(self, method: str, path: str, body: object) -> Any:
+    async def _attempt(self, method: str, path: str, content: bytes | None) -> Any:
         try:
-            answer = await self._http.request(method, path, json=body, headers=carried_headers())
-        except httpx.TimeoutException:
-            raise TimeoutError from None
-        except httpx.TransportError as error:
-            raise _Again(f"cannot be reached ({_first_line(error)})") from None
-        if answer.status_code in BUSY:
+            async with self._line.open(method, f"{self.base_url}{path}", content, carried_headers()) as answer:
+                await answer.read()
+        except LineBroken as error:
+            raise _Again(f"cannot be reached ({error})") from None
+        if answer.status in BUSY:
             raise _Again(f"is busy or not ready ({_reason(answer)})", busy=True, after_s=_retry_after_s(answer))
-        if answer.status_code >= 500:
-            raise _Again(f"failed with status {answer.status_code} ({_reason(answer)})")
-        if answer.status_code >= 400:
+        if answer.status >= 500:
+            raise _Again(f"failed with status {answer.status} ({_reason(answer)})")
+        if answer.status >= 400:
             raise _refusal(answer)(f"{self._role} at {self.base_url} refused the request: {_reason(answer)}")
         try:
             return answer.json()
@@ -144,24 +163,7 @@ def carried_headers() -> dict[str, str]:
     return {header: str(known[name]) for header, name in _CARRIED if known.get(name)}
 
 
-def _cause(state: tenacity.RetryCallState) -> _Again | None:
-    error = state.outcome.exception() if state.outcome is not None else None
-    return error if isinstance(error, _Again) else None
-
-
-def _broken_too_often(state: tenacity.RetryCallState) -> bool:
-    cause = _cause(state)
-    return cause is not None and not cause.busy and state.attempt_number >= ATTEMPTS_WHEN_BROKEN
-
-
-def _wait_s(state: tenacity.RetryCallState) -> float:
-    cause = _cause(state)
-    if cause is not None and cause.after_s is not None:
-        return max(SHORTEST_WAIT_S, cause.after_s)
-    return float(min(LONGEST_WAIT_S, SHORTEST_WAIT_S * 2 ** (state.attempt_number - 1)))
-
-
-def _retry_after_s(answer: httpx.Response) -> float | None:
+def _retry_after_s(answer: Reply) -> float | None:
     """Seconds of `Retry-After`; None when absent or a date, which our services never send."""
     try:
         return max(0.0, float(answer.headers["Retry-After"]))
@@ -169,7 +171,7 @@ def _retry_after_s(answer: httpx.Response) -> float | None:
         return None
 
 
-def _reason(answer: httpx.Response) -> str:
+def _reason(answer: Reply) -> str:
     """What the service said, in one line."""
     try:
         body = answer.json()
@@ -177,16 +179,13 @@ def _reason(answer: httpx.Response) -> str:
         body = None
     said = body.get("message") or body.get("detail") or body.get("error") if isinstance(body, dict) else None
     text = said if isinstance(said, str) else answer.text
-    return " ".join(text.split())[:300] or f"status {answer.status_code}"
+    return " ".join(text.split())[:300] or f"status {answer.status}"
 
 
-def _refusal(answer: httpx.Response) -> type[RequestError]:
-    if answer.status_code == 404:
+def _refusal(answer: Reply) -> type[RequestError]:
+    if answer.status == 404:
         return UnknownModel
-    if answer.status_code == 413:
+    if answer.status == 413:
         return TooLarge
     return TooLong if "exceeds maximum allowed token" in answer.text else InvalidRequest
 
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,7 +34,10 @@ class EmbedderInfo:
 
 
 class EmbeddingClient(ModelClient):
-    """`POST /v1/embeddings`, OpenAI's shape with `input_type`. Errors: see ModelClient."""
+    """`POST /v1/embeddings`, OpenAI's shape with `input_type`. Errors: see ModelClient.
+
+    `calls_at_once` keeps who writes from crowding out who asks; None, where people wait: the service has the queue.
+    """
 
     def __init__(
         self,
@@ -42,12 +46,12 @@ class EmbeddingClient(ModelClient):
         model: str | None = None,
         timeout_s: float = 120.0,
         api_key: str = "",
+        calls_at_once: int | None = CALLS_AT_ONCE,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        super().__init__(base_url, role="embedding", model=model, timeout_s=timeout_s, transport=transport)
-        if api_key:
-            self._http.headers["Authorization"] = f"Bearer {api_key}"
-        self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
+        super().__init__(base_url, role="embedding", model=model, timeout_s=timeout_s, api_key=api_key,
+                         transport=transport)
+        self._slots = nullcontext() if calls_at_once is None else asyncio.Semaphore(calls_at_once)
 
     async def describe(self) -> EmbedderInfo:
         """The embedder behind the URL, proved by embedding one text."""
@@ -59,6 +63,8 @@ class EmbeddingClient(ModelClient):
         if not texts:
             return np.empty((0, 0), np.float32)
         name = await self.model()
+        if len(texts) <= TEXTS_PER_CALL and sum(map(len, texts)) <= CHARACTERS_PER_CALL:
+            return await self._embed(name, texts, input_type)
         try:
             async with asyncio.TaskGroup() as group:
                 calls = [group.create_task(self._embed(name, part, input_type)) for part in _parts(texts)]

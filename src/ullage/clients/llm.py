@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import orjson
 
 from ullage.clients.base import ModelClient, carried_headers
+from ullage.clients.line import LineBroken, Reply, encoded, lines
 from ullage.errors import (
     DeadlineExceeded,
     DependencyDown,
@@ -105,11 +105,9 @@ class LlmClient(ModelClient):
         api_key: str | None = None,
     ) -> None:
         self.base = api_base(base_url)
-        super().__init__(self.base, role="llm", model=model, timeout_s=timeout_s)
+        super().__init__(self.base, role="llm", model=model, timeout_s=timeout_s, connect_s=min(CONNECT_S, timeout_s),
+                         api_key=api_key)
         self._silence_s = timeout_s if silence_s is None else min(silence_s, timeout_s)
-        self._http.timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
-        if api_key:
-            self._http.headers["Authorization"] = f"Bearer {api_key}"
 
     async def __aenter__(self) -> Self:
         return self
@@ -157,13 +155,8 @@ class LlmClient(ModelClient):
 
     async def ready(self) -> bool:
         """The server's own readiness; where it has no such route, whether it lists its models."""
-        try:
-            answer = await self._http.get(f"{self.base}/health/ready", timeout=CONNECT_S)
-            if answer.status_code in (404, 405):
-                answer = await self._http.get(f"{self.base}/models", timeout=CONNECT_S)
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == 200
+        status = await self._status(f"{self.base}/health/ready")
+        return (await self._status(f"{self.base}/models") if status in (404, 405) else status) == 200
 
     async def _pieces(self, body: dict[str, Any], told: Told) -> AsyncGenerator[str, None]:
         begun = time.perf_counter()
@@ -178,33 +171,30 @@ class LlmClient(ModelClient):
     async def _events(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The stream's JSON objects until `[DONE]`."""
         deadline = asyncio.get_running_loop().time() + self._timeout_s
-        named = {"model": await self.model(), **body}
-        url = f"{self.base}/chat/completions"
-        request = self._http.build_request("POST", url, json=named, headers=carried_headers())
-        try:
-            async with asyncio.timeout_at(self._until(deadline)):
-                response = await self._http.send(request, stream=True)
-                if response.status_code != 200:
-                    await response.aread()
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise self._unreachable(error) from None
-        try:
-            if response.status_code != 200:
-                raise self._refused(response)
-            lines = response.aiter_lines()
-            while (event := await self._next(lines, deadline)) is not None:
+        content = encoded({"model": await self.model(), **body})
+        async with AsyncExitStack() as until_told:
+            try:
+                async with asyncio.timeout_at(self._until(deadline)):
+                    answer = await until_told.enter_async_context(
+                        self._line.open("POST", f"{self.base}/chat/completions", content, carried_headers()))
+                    if answer.status != 200:
+                        await answer.read()
+            except (LineBroken, TimeoutError) as error:
+                raise self._unreachable(error) from None
+            if answer.status != 200:
+                raise self._refused(answer)
+            told = await until_told.enter_async_context(aclosing(lines(answer.pieces)))
+            while (event := await self._next(told, deadline)) is not None:
                 yield event
-        finally:
-            await response.aclose()
 
-    async def _next(self, lines: Any, deadline: float) -> dict[str, Any] | None:
+    async def _next(self, told: AsyncIterator[bytes], deadline: float) -> dict[str, Any] | None:
         """The next event, or None at the end. A stream that breaks off before `[DONE]` is an error."""
         try:
             async with asyncio.timeout_at(self._until(deadline)):
-                async for line in lines:
-                    if line.startswith("data:"):
-                        return _parsed(line.removeprefix("data:").strip(), self.base)
-        except (httpx.HTTPError, TimeoutError) as error:
+                async for line in told:
+                    if line.startswith(b"data:"):
+                        return _parsed(line[5:].strip(), self.base)
+        except (LineBroken, TimeoutError) as error:
             raise self._unreachable(error) from None
         raise DependencyDown(f"the LLM at {self.base} broke off in the middle of its answer")
 
@@ -212,15 +202,15 @@ class LlmClient(ModelClient):
         return min(deadline, asyncio.get_running_loop().time() + self._silence_s)
 
     def _unreachable(self, error: Exception) -> UllageError:
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return DependencyDown(f"no LLM answers at {self.base}: {error or type(error).__name__}")
-        if isinstance(error, TimeoutError | httpx.TimeoutException):
+        if isinstance(error, LineBroken) and error.unanswered:
+            return DependencyDown(f"no LLM answers at {self.base}: {error}")
+        if isinstance(error, TimeoutError):
             return DeadlineExceeded(f"the LLM at {self.base} gave no full answer within {self._timeout_s:g} s, "
                                     f"or no piece of it within {self._silence_s:g} s")
-        return DependencyDown(f"the LLM at {self.base} hung up: {error or type(error).__name__}")
+        return DependencyDown(f"the LLM at {self.base} hung up: {error}")
 
-    def _refused(self, response: httpx.Response) -> UllageError:
-        status, said = response.status_code, _message(response)
+    def _refused(self, response: Reply) -> UllageError:
+        status, said = response.status, _message(response)
         if status in (429, 503):
             wait = response.headers.get("retry-after", "")
             return Overloaded(
@@ -236,15 +226,16 @@ class LlmClient(ModelClient):
         return DependencyDown(f"the LLM at {self.base} answered {status}: {said}")
 
 
-def _parsed(data: str, base: str) -> dict[str, Any] | None:
-    if data == "[DONE]":
+def _parsed(data: bytes, base: str) -> dict[str, Any] | None:
+    if data == b"[DONE]":
         return None
     try:
-        event = json.loads(data)
+        event = orjson.loads(data)
     except ValueError:
         event = None
     if not isinstance(event, dict):
-        raise DependencyDown(f"the LLM at {base} streams no OpenAI events but {data[:60]!r}")
+        raise DependencyDown(f"the LLM at {base} streams no OpenAI events but "
+                             f"{data[:60].decode('utf-8', 'replace')!r}")
     if error := event.get("error"):
         said = error.get("message", error) if isinstance(error, dict) else error
         raise DependencyDown(f"the LLM at {base} failed in the middle of its answer: {said}")
@@ -264,12 +255,12 @@ def _read(event: dict[str, Any], told: Told) -> str:
     return text
 
 
-def _message(response: httpx.Response) -> str:
+def _message(response: Reply) -> str:
     """The error's words in NIM's, OpenAI's or FastAPI's shape, else the head of the body."""
     try:
         body = response.json()
     except ValueError:
-        return response.text[:200] or response.reason_phrase
+        return response.text[:200] or response.reason
     if isinstance(body, dict):
         inner = body.get("error")
         told = body.get("message") or (inner.get("message") if isinstance(inner, dict) else inner) or body.get("detail")

@@ -31,9 +31,8 @@ class RankingClient(ModelClient):
         api_key: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        super().__init__(base_url, role="ranking", model=model, timeout_s=timeout_s, transport=transport)
-        if api_key:
-            self._http.headers["Authorization"] = f"Bearer {api_key}"
+        super().__init__(base_url, role="ranking", model=model, timeout_s=timeout_s, api_key=api_key,
+                         transport=transport)
         self._scale: Scale | None = None
 
     async def rank(self, query: str, passages: Sequence[str]) -> Float32:

@@ -42,7 +42,7 @@ class Block:
 class Picture:
     """What only a vision service can read: its PNG bytes, and before which of the page's blocks it stands.
 
-    `whole`: it shows the whole page, which has no text layer or a broken one.
+    `whole`: it shows the whole page, which has no text layer or a broken one. `caption` is what the page says of it.
     """
 
     png: bytes
@@ -50,6 +50,7 @@ class Picture:
     path: tuple[str, ...] = ()
     box: Box | None = None
     whole: bool = False
+    caption: str = ""
 
 
 @dataclass(frozen=True, slots=True)

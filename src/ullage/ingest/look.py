@@ -12,7 +12,7 @@ from ullage.ingest.document import Block, Box, Headings, Page, Picture, one_line
 from ullage.ingest.readers.layout import in_reading_order
 from ullage.ingest.readers.pdf_blocks import Sizes, blocks_of
 from ullage.ingest.readers.pdf_page import Line, Word
-from ullage.ingest.readers.pdf_tables import Table, take_aligned
+from ullage.ingest.readers.pdf_tables import Figure, Table, take_aligned
 
 LEAST_CONFIDENCE = 0.5
 LEADING = 1.2
@@ -87,12 +87,13 @@ def blocks_seen(seen: Seen, picture: Picture, path: tuple[str, ...], page: Page)
              if line.confidence >= LEAST_CONFIDENCE and one_line(line.text) and not _inside(line.box, apart)]
     if not picture.whole:
         return _picture_blocks(frame, lines, tables, seen, picture, path)
-    ordered = in_reading_order([*_evened(lines), *tables], ordered=False)
+    figures = [frame.figure(chart) for chart in seen.charts if chart.text]
+    ordered = in_reading_order([*_evened(lines), *tables, *figures], ordered=False)
     items = ordered if seen.tables else take_aligned(ordered)
     sizes = Sizes()
     sizes.add(items)
-    blocks = list(blocks_of(items, sizes, Headings.under(path), frame.height))
-    return [*blocks, *frame.charts(seen.charts, path)]
+    return [replace(block.shown, path=block.path, caption=block.caption) if isinstance(block, Figure) else block
+            for block in blocks_of(items, sizes, Headings.under(path), frame.height)]
 
 
 def _evened(lines: Sequence[Line]) -> list[Line]:
@@ -118,13 +119,17 @@ def _of_height(line: Line, height: float) -> Line:
 def _picture_blocks(
     frame: _Frame, lines: Sequence[Line], tables: Sequence[Table], seen: Seen, picture: Picture, path: tuple[str, ...]
 ) -> list[Block]:
-    found = [table_block(table.cells, path, box=picture.box) for table in tables]
+    found = [table_block(table.cells, path, picture.caption, picture.box) for table in tables]
     blocks = [block for block in found if block is not None]
     ordered = in_reading_order(lines, ordered=False)
     text = "\n".join(item.text for item in ordered if isinstance(item, Line))
     if text:
-        blocks.append(Block("image", text, path=path, box=picture.box))
-    return [*blocks, *frame.charts(seen.charts, path)]
+        blocks.append(Block("image", text, path=path, caption=picture.caption, box=picture.box))
+    blocks += [replace(frame.figure(chart).shown, path=path, caption=picture.caption)
+               for chart in seen.charts if chart.text]
+    if not blocks and picture.caption:
+        blocks.append(Block("paragraph", picture.caption, path=path, box=picture.box))
+    return blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +161,11 @@ class _Frame:
         left, top, right, bottom = self._placed(seen.box)
         return Table([list(row) for row in seen.cells], left, self.height - bottom, right, self.height - top)
 
-    def charts(self, seen: Sequence[SeenChart], path: tuple[str, ...]) -> list[Block]:
-        return [Block("chart", chart.text, path=path, box=self._placed(chart.box)) for chart in seen if chart.text]
+    def figure(self, seen: SeenChart) -> Figure:
+        """A chart at its place; what is shown is its block."""
+        box = self._placed(seen.box)
+        left, top, right, bottom = box
+        return Figure([], left, self.height - bottom, right, self.height - top, Block("chart", seen.text, box=box))
 
 
 def _inside(box: Box, others: Sequence[Box]) -> bool:

@@ -10,6 +10,7 @@ from ullage.http import ServiceInfo, build_app
 from ullage.http.errors import describe_faults
 from ullage.ingest.collection_routes import collection_routes
 from ullage.ingest.health_routes import health_routes
+from ullage.ingest.heap import keep_heap_small
 from ullage.ingest.intake import UploadTurns, bound_memory_of_uploads
 from ullage.ingest.page_routes import page_routes
 from ullage.ingest.routes import document_routes, task_routes
@@ -32,6 +33,7 @@ def create_app(settings: Settings, planned: ServicePlan | None = None) -> FastAP
     app = build_app(info, service, max_body=int(settings.max_upload) + int(settings.max_body))
     app.add_exception_handler(RequestValidationError, _faults)
     bound_memory_of_uploads()
+    keep_heap_small()
     app.add_middleware(UploadTurns)
     for router in (document_routes(service), task_routes(service), collection_routes(service), health_routes(service),
                    page_routes(service)):

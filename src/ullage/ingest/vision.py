@@ -13,6 +13,7 @@ from PIL import Image
 
 from ullage.clients.vision import Detection, Region, Text, VisionClient
 from ullage.errors import DocumentRefused, InvalidRequest, TooLarge, UnknownModel
+from ullage.ingest.caption import Captions
 from ullage.ingest.document import Box
 from ullage.ingest.look import Seen, SeenChart, SeenLine, SeenTable
 from ullage.settings import Settings
@@ -26,6 +27,10 @@ STRAIGHT_DEGREES = 0.25
 MOST_DEGREES = 15.0
 CROP_SIDE = 1280
 """Longest side in pixels of a table or chart whose parts are asked for: their text has been read already."""
+
+LOOKS_AT_ONCE = 3
+"""Pages that are looked at beside each other. A call holds a page's picture several times over, and the service looks
+at one after the other anyway; what waits here has its picture once."""
 
 TOUCH = 0.01
 """Share of a picture by which rows or columns may miss each other and still be one."""
@@ -45,25 +50,31 @@ ROLES = (
 
 
 class VisionLook:
-    """`read_page` raises DependencyDown when the service does not answer, DocumentRefused when it refuses a picture."""
+    """`read_page` raises DependencyDown when the service or the model that describes charts does not answer,
+    DocumentRefused when the service refuses a picture."""
 
-    def __init__(self, client: VisionClient) -> None:
+    def __init__(self, client: VisionClient, captions: Captions | None = None) -> None:
         self._client = client
+        self._captions = captions
+        self._turns = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     @classmethod
     def of(cls, settings: Settings) -> VisionLook | None:
         """None where no vision service is part of the stack."""
         if not (settings.vision_url or settings.enable_vision):
             return None
-        return cls(VisionClient(settings.url("vision"), timeout_s=settings.request_timeout_s))
+        return cls(VisionClient(settings.url("vision"), timeout_s=settings.request_timeout_s), Captions.of(settings))
 
     async def close(self) -> None:
         await self._client.close()
+        if self._captions is not None:
+            await self._captions.close()
 
     async def read_page(self, png: bytes) -> Seen:
         """Lines, tables and charts, as they would stand without the picture's skew."""
         try:
-            return await self._read(png)
+            async with self._turns:
+                return await self._read(png)
         except (InvalidRequest, TooLarge) as error:
             raise DocumentRefused(f"a picture of it was refused: {error.message}") from None
 
@@ -101,8 +112,13 @@ class VisionLook:
     ) -> tuple[SeenChart, ...]:
         if not boxes:
             return ()
-        found = await self._detect("graphic-elements", await asyncio.to_thread(picture.crops, boxes))
-        return tuple(SeenChart(_told(box, regions, lines), box) for box, regions in zip(boxes, found, strict=True))
+        crops = await asyncio.to_thread(picture.crops, boxes)
+        found = await self._detect("graphic-elements", crops)
+        told = [_told(box, regions, lines) for box, regions in zip(boxes, found, strict=True)]
+        if self._captions is not None:
+            said = [await self._captions.of_chart(crop) for crop in crops]
+            told = ["\n".join(filter(None, both)) for both in zip(told, said, strict=True)]
+        return tuple(SeenChart(text, box) for text, box in zip(told, boxes, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import math
 import re
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -21,6 +21,9 @@ import Stemmer
 
 IDF_FILE = "idf-en.tsv.gz"
 LONGEST_TERM = 64
+LEAST_NUMBER = 3
+"""Letters and digits of a number that is asked for by the letter; shorter ones stand everywhere."""
+
 CACHED_WORDS = 200_000
 
 # A word; a dot stays inside a number (4.2, v1.15, 10.0.0.1), so does a comma that separates thousands.
@@ -78,6 +81,11 @@ def analyze(text: str) -> list[str]:
         found = known(word)
         terms += _remember(word) if found is None else found
     return terms
+
+
+def numbers(terms: Iterable[str]) -> frozenset[str]:
+    """Those of the terms that name a thing by the letter: numbers and identifiers, which hold a digit."""
+    return frozenset(term for term in terms if len(term) >= LEAST_NUMBER and any(map(str.isdigit, term)))
 
 
 def words(text: str) -> Iterator[Word]:

@@ -72,7 +72,7 @@ def _client(settings: Settings, service: str, at: Endpoint) -> Any:
         return VectorStore(at.url)
     if service == "embedding":
         return EmbeddingClient(at.url, model=model, timeout_s=min(settings.embedding_timeout_s, timeout_s),
-                               api_key=_secret(settings.embedding_api_key))
+                               api_key=_secret(settings.embedding_api_key), calls_at_once=None)
     if service == "ranking":
         return RankingClient(at.url, model=model, timeout_s=min(settings.ranking_timeout_s, timeout_s),
                              api_key=_secret(settings.ranking_api_key))

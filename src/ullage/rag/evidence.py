@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -82,11 +82,12 @@ def candidates(question: Question, passages: Sequence[Passage], ranks: Sequence[
     read = passages if ranks else passages[:PASSAGES_READ]
     for at, passage in enumerate(read):
         units = split(passage.text, passage.body_at)
+        said = [question.terms.keys() & set(analyze(unit.text)) for unit in units]
         for index, unit in enumerate(units):
             key = (passage.document, unit.spoken)
             if key not in seen:
                 seen.add(key)
-                item = _weigh(question, at, unit, _around(passage, units, index))
+                item = _weigh(question, at, unit, _around(passage, units, index), *_near(units, said, index))
                 found.append(replace(item, behind=ranks[at] if ranks else at))
     return _ranked(found)
 
@@ -144,14 +145,26 @@ def _around(passage: Passage, units: Sequence[Unit], index: int) -> Surroundings
     )
 
 
-def _weigh(question: Question, rank: int, unit: Unit, around: Surroundings) -> Evidence:
+def _near(units: Sequence[Unit], said: Sequence[set[str]], index: int) -> tuple[set[str], set[str]]:
+    """Terms of the question before and after a sentence, of `said` by each: the texts of `_around` read once."""
+    here = units[index]
+    outside = [(unit.start, terms) for unit, terms in zip(units, said, strict=True)
+               if terms and (here.kind != "row" or unit.kind != "row")]
+    return (set().union(*(terms for start, terms in outside if start < here.start)),
+            set().union(*(terms for start, terms in outside if start > here.start)))
+
+
+def _weigh(
+    question: Question, rank: int, unit: Unit, around: Surroundings, before: set[str], after: set[str]
+) -> Evidence:
+    """`before` and `after` are the question's terms there."""
     plain = unit.plain
-    levels = (
+    levels: tuple[tuple[Set[str], float], ...] = (
         (frozenset(analyze(plain)), 1.0),
         (frozenset(analyze(around.header)), HEADER_CREDIT),
         (frozenset(analyze(" ".join(around.headings))), HEADING_CREDIT),
-        (frozenset(analyze(around.before)), BEFORE_CREDIT),
-        (frozenset(analyze(around.after)), AFTER_CREDIT),
+        (before, BEFORE_CREDIT),
+        (after, AFTER_CREDIT),
     )
     credit = {
         term: max((share for terms, share in levels if term in terms), default=0.0) for term in question.terms

@@ -145,6 +145,10 @@ class Settings(RagSettings):
     transcription_url: str = Field("", description="OpenAI-compatible base for audio and video; empty: refused")
     transcription_model: str = Field("whisper-1", min_length=1, max_length=256, description="what it is asked for")
     transcription_api_key: SecretStr | None = Field(None, description="key that transcription_url wants")
+    caption_url: str = Field("", description="OpenAI-compatible base of a model that sees, which describes charts that "
+                                             "the vision service finds in documents; empty: none does")
+    caption_model: str = Field("", max_length=256, description="what it is asked for; empty: the first it lists")
+    caption_api_key: SecretStr | None = Field(None, description="key that caption_url wants")
     request_timeout_s: float = Field(120.0, gt=0, le=86_400, description="a request that takes longer is given up")
 
     enable_vision: bool = Field(False, description="start the vision service with the stack (`ullage up --vision`)")
@@ -196,6 +200,10 @@ class Settings(RagSettings):
         elif len(self.vision_ports()) < len(self.tasks):
             found.append((("vision_port", "graphic_elements_port", "table_structure_port", "ocr_port"),
                           "two vision tasks want one port: give each its own"))
+        if self.caption_url and not (self.enable_vision or self.vision_url):
+            found.append((("caption_url", "enable_vision", "vision_url"),
+                          "caption_url needs a vision service, which finds the charts: set enable_vision=true or "
+                          "vision_url"))
         found += self.rag_contradictions()
         for part, whole in ((f"{s}_{kind}", kind) for kind in ("memory", "gpu_memory") for s in ALL_SERVICES):
             own, all_of_it = getattr(self, part, None), getattr(self, whole)

@@ -106,9 +106,12 @@ INGESTION = (
          "write true"),
     only("APP_NVINGEST_EXTRACTTEXT", TRUE, "text is always extracted", "write true"),
     only("APP_NVINGEST_EXTRACTTABLES", TRUE, "tables are always extracted", "write true"),
+    only("APP_NVINGEST_EXTRACTCHARTS", TRUE, "charts are read: those in pictures where a vision service is set",
+         "write true; without a vision service no picture is looked at"),
     *(absent(f"APP_NVINGEST_EXTRACT{part}", f"extraction of {what}") for part, what in (
-        ("CHARTS", "charts"), ("IMAGES", "images"), ("INFOGRAPHICS", "infographics"),
-        ("PAGEASIMAGE", "pages as images"))),
+        ("IMAGES", "images"), ("INFOGRAPHICS", "infographics"), ("PAGEASIMAGE", "pages as images"))),
+    sets("APP_NVINGEST_CAPTIONENDPOINTURL", "caption_url", base_url),
+    sets("APP_NVINGEST_CAPTIONMODELNAME", "caption_model"),
     only("APP_NVINGEST_PDFEXTRACTMETHOD", ("pdfium", "none"), "PDFs are read by pdfium", "write pdfium"),
     *(only(name, ("text",), "everything is embedded as text", "write text")
       for name in ("STRUCTURED_ELEMENTS_MODALITY", "IMAGE_ELEMENTS_MODALITY",

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
-from ullage.models.lexical import analyze
+from ullage.models.lexical import analyze, numbers
 from ullage.store.passage import Chunk, Hit
 
 RRF_K = 60
+_DIGITS = re.compile(r"[0-9]+")
 _WITH_DIGIT = re.compile(r"\S*[\d\x80-\U0010ffff]\S*")
 """Words between blanks that can make a term with a digit (m² has one too); the rest of a passage need not be read."""
-
-LEAST_NUMBER = 3
-"""Letters and digits of a number that is asked for by the letter; shorter ones stand everywhere."""
 
 
 def by_number(query: str, hits: Sequence[Hit]) -> list[Hit]:
@@ -24,14 +22,25 @@ def by_number(query: str, hits: Sequence[Hit]) -> list[Hit]:
     A part number or a file reference says exactly what is meant, and vectors of meaning do not know it: with two ranks
     alone a passage that is first by words and fortieth by meaning came behind many that were middling in both.
     """
-    named = {term for term in analyze(query) if len(term) >= LEAST_NUMBER and any(map(str.isdigit, term))}
+    named = numbers(analyze(query))
     if not named:
         return list(hits)
-    shared = [len(named & set(analyze(" ".join(_WITH_DIGIT.findall(hit.chunk.text))))) for hit in hits]
+    marks = {max(_DIGITS.findall(term), key=len, default="") for term in named}
+    shared = [_shared(named, marks, hit.chunk.text) for hit in hits]
     order = sorted((at for at, count in enumerate(shared) if count), key=lambda at: (-shared[at], at))
     ranks = {at: rank for rank, at in enumerate(order, start=1)}
     return [replace(hit, ranks={**hit.ranks, "number": ranks[at]}) if at in ranks else hit
             for at, hit in enumerate(hits)]
+
+
+def _shared(named: Set[str], marks: Set[str], text: str) -> int:
+    """How many of `named` stand in `text`. Plain text without a term's longest run of digits (`marks`), thousands'
+    commas aside, cannot have the term: most passages need not be read."""
+    if text.isascii():
+        bare = text.replace(",", "")
+        if not any(mark in bare for mark in marks):
+            return 0
+    return len(named & set(analyze(" ".join(_WITH_DIGIT.findall(text)))))
 
 
 def fuse(hits: Sequence[Hit], k: int, rrf: int) -> list[Hit]:

@@ -181,16 +181,22 @@ async def test_nobody_listens() -> None:
 
 
 async def test_silence_ends_at_the_deadline() -> None:
-    """A listener that accepts and never answers."""
+    """A listener that accepts and never answers; the client hangs up."""
+    left = asyncio.Event()
+
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        left.set()
 
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     client = EmbeddingClient(f"http://127.0.0.1:{port}", model="m", timeout_s=0.3)
     with pytest.raises(DeadlineExceeded, match=r"did not answer within 0\.3 s"):
         await client.embed(["a"], "query")
+    async with asyncio.timeout(30):
+        await left.wait()
     await client.close()
     server.close()
 

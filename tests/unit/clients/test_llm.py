@@ -20,7 +20,7 @@ async def answering(answer: bytes, *, hold: bool = False):
     over = asyncio.Event()
 
     async def handle(reader, writer):
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), contextlib.closing(writer):
             head = await reader.readuntil(b"\r\n\r\n")
             size = re.search(rb"content-length: (\d+)", head.lower())
             seen.append(head + await reader.readexactly(int(size[1]) if size else 0))
@@ -28,7 +28,7 @@ async def answering(answer: bytes, *, hold: bool = False):
             await writer.drain()
             if hold:
                 await over.wait()
-            writer.close()
+        with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -11,12 +12,16 @@ import pptx
 import pytest
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
+from openpyxl.chart import BarChart, Reference
+from openpyxl.chart.data_source import NumData, NumVal, StrData, StrRef, StrVal
+from openpyxl.chart.series import SeriesLabel
+from openpyxl.drawing.image import Image as ExcelPicture
 from PIL import Image
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
 
-from hostile import book, mail, picture, saved, with_part, word
+from hostile import book, mail, picture, png, saved, with_part, word
 from ullage.errors import DocumentRefused
 from ullage.ingest import Document, read
 from ullage.ingest.readers import BEYOND_BLUEPRINT, SUPPORTED, extension
@@ -156,6 +161,58 @@ def test_sheets(tmp_path: Path) -> None:
     assert [len(block.items) for block in long] == [500, 500, 200]
     assert long[2].items[-1] == "1199 — square: 1437601"
     assert {block.path for block in long} == {("Long",)}
+
+
+def drawn_book() -> bytes:
+    """A sheet of cells with a chart and a picture, and one with a picture alone."""
+    made = openpyxl.Workbook()
+    made.active.title = "Pumps"
+    for row in (["Month", "Litres"], ["Jan", 3], ["Feb", 5]):
+        made.active.append(row)
+    chart = BarChart()
+    chart.title = "Water used"
+    chart.add_data(Reference(made.active, min_col=2, min_row=2, max_row=3))
+    chart.set_categories(Reference(made.active, min_col=1, min_row=2, max_row=3))
+    [series] = chart.series
+    series.tx = SeriesLabel(v="Litres")
+    series.cat.strRef = StrRef("Pumps!$A$2:$A$3", StrData(pt=[StrVal(idx=0, v="Jan"), StrVal(idx=1, v="Feb")]))
+    series.cat.numRef = None
+    series.val.numRef.numCache = NumData(pt=[NumVal(idx=0, v="3"), NumVal(idx=1, v="5")])
+    made.active.add_chart(chart, "D10")
+    made.active.add_image(ExcelPicture(io.BytesIO(picture("PNG"))), "D2")
+    made.create_sheet("Photos").add_image(ExcelPicture(io.BytesIO(picture("JPEG"))), "B3")
+    return saved(made)
+
+
+def test_pictures_and_charts_on_sheets(tmp_path: Path) -> None:
+    document = read(written(tmp_path, "a.xlsx", drawn_book()), wish=Wish(look=True))
+    pictures = [(page.number, picture.place, picture.path) for page in document.pages for picture in page.pictures]
+    assert pictures == [(1, 0, ("Pumps",)), (2, 1, ("Photos",))]
+    [chart] = [block for page in document.pages for block in page.blocks if block.kind == "chart"]
+    assert (chart.items, chart.caption, chart.path) == (
+        ("Jan — Litres: 3", "Feb — Litres: 5"), "Water used", ("Pumps",))
+    assert not document.warnings
+
+
+@pytest.mark.parametrize(("name", "content", "warned"), [
+    ("xl/media/image1.png", png(30_000, 30_000), r"a picture in it cannot be read \(has 30000 x 30000 pixels"),
+    ("xl/drawings/_rels/drawing1.xml.rels", b'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/'
+     b'relationships"><Relationship Id="rId1" Type="x/image" Target="../../../etc/passwd"/></Relationships>', ""),
+])
+def test_hostile_drawings(tmp_path: Path, name: str, content: bytes, warned: str) -> None:
+    document = read(written(tmp_path, "a.xlsx", with_part(drawn_book(), name, content)), wish=Wish(look=True))
+    assert document.pages[0].blocks[1].items == ("Jan — Litres: 3", "Feb — Litres: 5")
+    assert [len(page.pictures) for page in document.pages if page.number == 1] in ([0], [0, 0])
+    assert [bool(re.search(warned, line)) for line in document.warnings] == [True] * bool(warned)
+
+
+def test_a_broken_drawing_costs_the_drawing_alone(tmp_path: Path) -> None:
+    broken = with_part(drawn_book(), "xl/drawings/drawing1.xml", b"<wsDr")
+    document = read(written(tmp_path, "a.xlsx", broken), wish=Wish(look=True))
+    assert document.pages[0].blocks[1].items == ("Jan — Litres: 3", "Feb — Litres: 5")
+    assert [len(page.pictures) for page in document.pages] == [0, 1]
+    [warning] = document.warnings
+    assert warning.startswith("a.xlsx: pictures and charts of sheet 'Pumps' cannot be read")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ async def test_a_scanned_page_is_like_any_other() -> None:
         lines=(
             line("second line of it.", 0.1, 0.223), line("The first paragraph has a", 0.1, 0.2),
             line("Winter lay-up", 0.1, 0.1, 0.6, 0.04), line("P-1", 0.2, 0.52, 0.3), line("~~", 0.5, 0.9, sure=0.2),
-            line("Table 1: Pumps", 0.1, 0.45, 0.4),
+            line("Table 1: Pumps", 0.1, 0.45, 0.4), line("Figure 1: Water used", 0.1, 0.82, 0.5),
         ),
         tables=(SeenTable((("Pump", "Flow"), ("P-1", "3")), (0.1, 0.5, 0.9, 0.6)),),
         charts=(SeenChart("Water\nJan Feb", (0.1, 0.7, 0.9, 0.8)),),
@@ -43,9 +43,9 @@ async def test_a_scanned_page_is_like_any_other() -> None:
         ("table", "| Pump | Flow |\n|---|---|\n| P-1 | 3 |"),
         ("chart", "Water\nJan Feb"),
     ]
-    assert page.blocks[2].caption == "Table 1: Pumps"
+    assert [block.caption for block in page.blocks[2:]] == ["Table 1: Pumps", "Figure 1: Water used"]
     assert page.blocks[2].box == (60, 400, 540, 480)
-    assert {block.path for block in page.blocks} == {("Winter lay-up",), ()}
+    assert {block.path for block in page.blocks} == {("Winter lay-up",)}
     assert (page.pictures, page.thumbnail, page.number) == ((), b"jpeg", 4)
 
 
@@ -68,6 +68,18 @@ async def test_a_picture_in_a_document_is_a_block_at_its_place() -> None:
         ("image", "Valve A\nValve B", ("Plans",)),
         ("paragraph", "after", ("Plans",)),
     ]
+
+
+async def test_what_a_page_says_of_a_picture_goes_with_what_is_seen_on_it() -> None:
+    page = Page(1, (Block("paragraph", "before"),), 600, 800,
+                (Picture(b"png", 1, ("Plans",), (60, 80, 540, 400), caption="Figure 2: Water"),))
+    seen = Seen((line("Valve A", 0.1, 0.1),), charts=(SeenChart("Jan Feb", (0.1, 0.5, 0.9, 0.9)),))
+    found = await looked_at(page, Eye(seen))
+    assert [(block.kind, block.text, block.caption, block.path) for block in found.blocks[1:]] == [
+        ("image", "Valve A", "Figure 2: Water", ("Plans",)), ("chart", "Jan Feb", "Figure 2: Water", ("Plans",)),
+    ]
+    nothing = await looked_at(page, Eye(Seen()))
+    assert [(block.kind, block.text) for block in nothing.blocks[1:]] == [("paragraph", "Figure 2: Water")]
 
 
 async def test_nothing_seen_adds_nothing() -> None:

@@ -164,6 +164,22 @@ def test_a_raised_number_or_a_bullet_makes_no_heading(tmp_path: Path) -> None:
     assert not any(block.kind == "heading" for page in read(made(tmp_path, draw, 1)).pages for block in page.blocks)
 
 
+def test_the_last_line_of_a_paragraph_is_no_heading_for_a_word_in_a_taller_face(tmp_path: Path) -> None:
+    def draw(canvas: Canvas, number: int) -> None:
+        for step in range(12):
+            canvas.drawString(60, 700 - 13 * step, f"Line {step:02d} of a text that says how all the pumps are kept.")
+        canvas.setFont("Helvetica", 11.5)
+        canvas.drawString(60, 700 - 13 * 12, "option (tall).")
+        canvas.setFont("Helvetica", 10)
+        canvas.drawString(60, 500, "A short line.")
+        canvas.setFont("Helvetica", 11.5)
+        canvas.drawString(60, 487, "Valves")
+
+    found = [(block.kind, block.text) for block in read(made(tmp_path, draw)).pages[0].blocks]
+    assert found[0][1].endswith("pumps are kept. option (tall).")
+    assert found[1:] == [("paragraph", "A short line."), ("heading", "Valves")]
+
+
 def test_a_broken_text_layer_is_not_stored(tmp_path: Path) -> None:
     def draw(canvas: Canvas, number: int) -> None:
         if number == 2:
@@ -213,6 +229,51 @@ def test_pictures_on_a_page_are_cut_out_and_placed(tmp_path: Path) -> None:
     assert [round(edge) for edge in found.box or ()] == [60, 142, 360, 342]
     assert Image.open(io.BytesIO(found.png)).size == (833, 556)
     assert read(path).pages[0].pictures == ()
+
+
+def test_a_picture_takes_its_caption_and_its_headings_and_stands_between_its_paragraphs(tmp_path: Path) -> None:
+    def draw(canvas: Canvas, _: int) -> None:
+        canvas.setFont("Helvetica", 16)
+        canvas.drawString(60, 800, "Water")
+        canvas.setFont("Helvetica", 10)
+        for n, text in enumerate(PROSE):
+            canvas.drawString(60, 770 - 12 * n, text)
+        canvas.drawImage(ImageReader(io.BytesIO(picture("PNG"))), 60, 500, 300, 180)
+        canvas.drawString(60, 488, "Figure 2: Water used")
+        for n, text in enumerate(RIGHT):
+            canvas.drawString(60, 476 - 12 * n, text)
+
+    path = made(tmp_path, draw)
+    [page] = read(path, wish=Wish(look=True)).pages
+    [found] = page.pictures
+    assert (found.place, found.path, found.caption) == (2, ("Water",), "Figure 2: Water used")
+    assert texts(read(path, wish=Wish(look=True))) == ["Water", " ".join(PROSE), " ".join(RIGHT)]
+    assert texts(read(path)) == ["Water", " ".join(PROSE), "Figure 2: Water used", " ".join(RIGHT)]
+
+
+def test_a_picture_stands_in_its_own_column(tmp_path: Path) -> None:
+    def draw(canvas: Canvas, _: int) -> None:
+        for n, text in enumerate(PROSE):
+            canvas.drawString(60, 700 - 12 * n, text)
+        for n, text in enumerate(RIGHT):
+            canvas.drawString(300, 700 - 12 * n, text)
+        canvas.drawImage(ImageReader(io.BytesIO(picture("PNG"))), 300, 715, 200, 100)
+
+    [page] = read(made(tmp_path, draw), wish=Wish(look=True)).pages
+    assert [block.text for block in page.blocks] == [" ".join(PROSE), " ".join(RIGHT)]
+    assert [found.place for found in page.pictures] == [1]
+
+
+def test_a_page_that_holds_its_header_alone_is_not_empty(tmp_path: Path) -> None:
+    def draw(canvas: Canvas, number: int) -> None:
+        canvas.drawString(60, 745, f"{number + 30} lapply" if number % 2 == 0 else f"lapply {number + 30}")
+        if number != 6:
+            for step in range(40):
+                canvas.drawString(60, 640 - 14 * step, f"Line {step * number} of a text about pumps.")
+
+    pages = read(made(tmp_path, draw, 8)).pages
+    assert [block.text for block in pages[5].blocks] == ["36 lapply"]
+    assert all(page.blocks[0].text.startswith("Line 0") for page in pages if page.number != 6)
 
 
 def test_thumbnails(tmp_path: Path) -> None:

@@ -52,6 +52,17 @@ async def test_one_process_reads_many_files_and_is_gone_after_close(manual: Path
     assert not alive(pids.pop())
 
 
+async def test_a_process_that_ever_held_much_is_not_kept(manual: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox = Sandbox(ReadLimits())
+    await sandbox.document(manual, "manual.md")
+    [kept] = sandbox._idle
+    monkeypatch.setattr("ullage.ingest.sandbox.LARGEST_IDLE_BYTES", MIB)
+    await sandbox.document(manual, "manual.md")
+    assert sandbox._idle == []
+    assert not alive(kept.pid)
+    await sandbox.close()
+
+
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -175,7 +186,7 @@ def test_a_page_survives_the_wire() -> None:
         3,
         (Block("table", "| a |", 0, ("x", "ü\n"), ("r",), "c", (1.0, 2.0, 3.0, 4.5)), Block("heading", "h", 2, ("h",))),
         595.2, 842.0,
-        (Picture(b"png", 1, ("p",), (0.0, 0.0, 9.0, 9.0), True), Picture(b"", 2)),
+        (Picture(b"png", 1, ("p",), (0.0, 0.0, 9.0, 9.0), True, "Figure 1: a"), Picture(b"", 2)),
         b"jpeg",
     )
     assert page_of_frame(frame_of_page(page, 7)) == (page, 7)

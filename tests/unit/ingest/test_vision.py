@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import math
@@ -12,7 +13,7 @@ from PIL import Image
 
 from ullage.clients.vision import VisionClient
 from ullage.errors import DocumentRefused
-from ullage.ingest.vision import VisionLook
+from ullage.ingest.vision import LOOKS_AT_ONCE, VisionLook
 from ullage.settings import Settings
 
 WIDTH, HEIGHT = 1000, 1400
@@ -60,6 +61,23 @@ async def test_lines_are_level_again(degrees: float) -> None:
         assert line.box == pytest.approx((0.1, top, 0.9, top + 0.02), abs=0.002)
     assert (seen.tables, seen.charts) == ((), ())
     await eye.close()
+
+
+async def test_few_pages_are_looked_at_at_once() -> None:
+    now, most = 0, 0
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        now -= 1
+        return httpx.Response(200, json={"data": [{"index": 0, "text_detections": []}]})
+
+    eye = VisionLook(VisionClient("http://vision", timeout_s=5, transport=httpx.MockTransport(answer)))
+    seen = await asyncio.gather(*(eye.read_page(page()) for _ in range(3 * LOOKS_AT_ONCE)))
+    await eye.close()
+    assert (len(seen), most) == (3 * LOOKS_AT_ONCE, LOOKS_AT_ONCE)
 
 
 async def test_a_table_a_chart_and_a_footer() -> None:

@@ -127,8 +127,10 @@ async def stack(model_cache, tmp_path) -> AsyncIterator[Stack]:
             for n, ((name, page, path, _), text) in enumerate(zip(CHUNKS, texts, strict=True))
         ]
         clients.vectors.upsert(COLLECTION, chunks, vectors)
-        yield Stack(settings.model_copy(update={"llm_url": llm_url}), clients, talker)
+        made = Stack(settings.model_copy(update={"llm_url": llm_url}), clients, talker)
+        yield made
         await clients.close()
+        await made.clients.close()  # whom a test has put in another's place
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,7 @@ CASES = [
     ("LLM_MAX_TOKENS", "64", "llm_max_tokens", 64, "0"),
     ("APP_NVINGEST_CHUNKSIZE", "300", "chunk_tokens", 300, "9000"),
     ("APP_NVINGEST_CHUNKOVERLAP", "20", "chunk_overlap", 20, "-1"),
+    ("APP_NVINGEST_CAPTIONMODELNAME", "nvidia/eyes", "caption_model", "nvidia/eyes", "x" * 257),
     ("LOGLEVEL", "warn", "log_level", "WARNING", None),
     ("APP_VECTORSTORE_SEARCHTYPE", "dense", "search_type", "dense", "sparse"),
     ("APP_VECTORSTORE_RANKER_TYPE", "weighted", "search_fusion", "weighted", "best"),
@@ -114,6 +115,7 @@ TOGETHER = {
     "APP_FETCH_NEIGHBORING_PAGES": ("2", "neighbour_pages", {"APP_FETCH_FULL_PAGE_CONTEXT": "true"}),
     "ENABLE_GUARDRAILS": ("true", "enable_guardrails", {"NEMO_GUARDRAILS_URL": "guardrails:7331"}),
     "ENABLE_VLM_INFERENCE": ("true", "enable_vlm_inference", {"APP_VLM_SERVERURL": "vlm-ms:8000"}),
+    "APP_NVINGEST_CAPTIONENDPOINTURL": ("vlm-ms:8000", "caption_url", {"ULLAGE_VISION_URL": "http://pages:8000"}),
 }
 """Names that hold only with another, and that other."""
 

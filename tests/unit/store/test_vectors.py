@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ullage.errors import Cancelled, DependencyDown, DocumentRefused, InvalidRequest, NotFound, SettingsError
+from ullage.models.lexical import analyze, numbers
 from ullage.store import Chunk, Hit, VectorStore, chunk_id
 from ullage.store.fusion import by_number, fuse
 from ullage.store.milvus import Abilities
@@ -348,3 +349,13 @@ def test_numbers_that_are_asked_for_count_beside_both_searches() -> None:
     assert by_number("Who placed the order of the 14?", words) == words
     dense = [Hit(hit.chunk, 0.5, {"dense": rank}) for rank, hit in enumerate((words[1], words[3], words[0]), start=1)]
     assert fuse([*dense, *found], 1, 60)[0].chunk.ordinal == 0
+
+
+def test_a_passage_is_left_unread_only_where_it_cannot_have_the_number() -> None:
+    wanted = "Orders 12500, P-101, v1.15 and gb200s?"
+    texts = ["12,500 pieces", "a p-101", "P 101", "v1.15", "GB200s", "1,2500", "m² and １２５００", "none", "12 500"]
+    words = [Hit(Chunk("d", "h", n, text), 9.0 - n, {"lexical": n + 1}) for n, text in enumerate(texts)]
+    named = numbers(analyze(wanted))
+    holding = [bool(named & set(analyze(text))) for text in texts]
+    assert [("number" in hit.ranks) for hit in by_number(wanted, words)] == holding
+    assert sum(holding) > 5

@@ -9,19 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 from PIL import Image
 
 from ullage.errors import DocumentRefused
-from ullage.ingest.document import Headings, Page, Picture, Rendering
+from ullage.ingest.document import Block, Headings, Page, Picture, Rendering, page_of
 from ullage.ingest.readers.layout import Item, in_reading_order
 from ullage.ingest.readers.pdf_blocks import Sizes, blocks_of
 from ullage.ingest.readers.pdf_page import Line, Sheet, lines_of, rulings_of
 from ullage.ingest.readers.pdf_running import RunningLines
-from ullage.ingest.readers.pdf_tables import take_aligned, take_ruled
+from ullage.ingest.readers.pdf_tables import Figure, take_aligned, take_ruled
 from ullage.ingest.readers.pdf_text import is_broken
 from ullage.ingest.readers.pictures import MOST_PIXELS, MOST_SIDE, check_number, png_of, thumbnail
 from ullage.ingest.readers.source import Source
@@ -48,7 +48,8 @@ _PDFIUM = threading.Lock()
 
 @dataclass(slots=True)
 class _Leaf:
-    """What was found on one page, in reading order. `bare`: it shows something, but says nothing that can be read."""
+    """What was found on one page, in reading order. `bare`: it shows something, but says nothing that can be read;
+    then `pictures` has the whole of it."""
 
     number: int
     width: float
@@ -78,12 +79,17 @@ def read_pdf(source: Source) -> Iterator[Page]:
                 if leaf.bare and not source.wish.look:
                     bare.append(leaf)
                     leaf.items = []
-                blocks = tuple(blocks_of(leaf.items, sizes, headings, leaf.height))
-                yield Page(leaf.number, blocks, leaf.width, leaf.height, leaf.pictures, leaf.thumbnail)
+                items = [*map(_as_read, blocks_of(leaf.items, sizes, headings, leaf.height)), *leaf.pictures]
+                page = page_of(leaf.number, items, leaf.width, leaf.height)
+                yield replace(page, thumbnail=leaf.thumbnail)
         finally:
             document.close()
     if bare:
         _tell(bare, source)
+
+
+def _as_read(found: Block | Figure) -> Block | Picture:
+    return replace(found.shown, path=found.path, caption=found.caption) if isinstance(found, Figure) else found
 
 
 def render_pdf(source: Source, number: int, pixels: int) -> Rendering:
@@ -181,8 +187,12 @@ def _leaf(page: pdfium.PdfPage, number: int, source: Source) -> _Leaf:
     else:
         items, _ = take_ruled(lines, rulings_of(page, sheet))
         leaf.items = take_aligned(in_reading_order(items))
-    if source.wish.look:
-        leaf.pictures = tuple(_pictures(page, sheet, leaf))
+    if source.wish.look and leaf.bare:
+        whole = (0.0, 0.0, sheet.width, sheet.height)
+        leaf.pictures = (Picture(png_of(_rendered(page, sheet, LOOK_DPI / 72)), box=whole, whole=True),)
+    elif source.wish.look:
+        for figure in list(_figures(page, sheet, leaf)):
+            leaf.items.insert(_place(figure, leaf.items), figure)
     if source.wish.thumbnail_pixels:
         pixels = source.wish.thumbnail_pixels
         leaf.thumbnail = thumbnail(_rendered(page, sheet, pixels / max(sheet.width, sheet.height)), pixels)
@@ -197,12 +207,8 @@ def _rendered(page: pdfium.PdfPage, sheet: Sheet, scale: float, *, grey: bool = 
     return image
 
 
-def _pictures(page: pdfium.PdfPage, sheet: Sheet, leaf: _Leaf) -> Iterator[Picture]:
-    """The whole page where its text cannot be read, else the larger pictures on it."""
-    whole = (0.0, 0.0, sheet.width, sheet.height)
-    if leaf.bare:
-        yield Picture(png_of(_rendered(page, sheet, LOOK_DPI / 72)), box=whole, whole=True)
-        return
+def _figures(page: pdfium.PdfPage, sheet: Sheet, leaf: _Leaf) -> Iterator[Figure]:
+    """The larger pictures on a page."""
     places = [place for place in map(sheet.clipped, _image_boxes(page, sheet)) if place is not None
               and (place[2] - place[0]) * (place[3] - place[1]) >= LEAST_PICTURE * sheet.width * sheet.height]
     places = [place for place in places if not _has_text(leaf.items, place)][:MOST_PICTURES_PER_PAGE]
@@ -213,8 +219,15 @@ def _pictures(page: pdfium.PdfPage, sheet: Sheet, leaf: _Leaf) -> Iterator[Pictu
     for left, bottom, right, top in places:
         box = (left, sheet.height - top, right, sheet.height - bottom)
         crop = image.crop((round(box[0] * scale), round(box[1] * scale), round(box[2] * scale), round(box[3] * scale)))
-        above = sum(item.bottom >= bottom for item in leaf.items)
-        yield Picture(png_of(crop), place=above, box=box)
+        yield Figure([], left, bottom, right, top, Picture(png_of(crop), box=box))
+
+
+def _place(figure: Figure, items: Sequence[Item]) -> int:
+    """Before which item of the page in reading order: the first below it in its column, else after the last above."""
+    beside = [(at, item) for at, item in enumerate(items) if item.left < figure.right and item.right > figure.left]
+    below = [at for at, item in beside if item.top + item.bottom < figure.top + figure.bottom]
+    above = [at + 1 for at, item in beside if item.top + item.bottom >= figure.top + figure.bottom]
+    return min(below, default=max(above, default=len(items)))
 
 
 def _image_boxes(page: pdfium.PdfPage, sheet: Sheet) -> Iterator[tuple[float, float, float, float]]:

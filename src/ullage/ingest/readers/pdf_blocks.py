@@ -5,16 +5,23 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from ullage.ingest.document import Block, Box, Headings, clean, one_line, table_block
 from ullage.ingest.readers.layout import Item
 from ullage.ingest.readers.pdf_page import Line
-from ullage.ingest.readers.pdf_tables import CAPTION, Table, join_words
+from ullage.ingest.readers.pdf_tables import CAPTION, FIGURE, Figure, Table, join_words
 
 HEADING_SIZE = 1.1
 """A heading's characters are at least this much taller than those of the text."""
 
 LONGEST_HEADING = 160
+SURELY_LARGER = 1.25
+"""Times the size of the line before, from which a line is a heading however close to a full line it stands."""
+
+SHORT_OF = 4.0
+"""Times the line's height by which a figure's caption ends before the next line does, when that is no more of it."""
 
 _ENTRY = re.compile(r"(?:[•◦▪‣·–—*-]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+\S")
 
@@ -45,13 +52,16 @@ def _rounded(size: float) -> float:
     return round(size * 2) / 2
 
 
-def blocks_of(items: Sequence[Item], sizes: Sizes, headings: Headings, height: float) -> Iterator[Block]:
-    """`height` of the page, from whose upper edge boxes count."""
-    levels: dict[int, int] = {id(item): sizes.level(item) for item in items if isinstance(item, Line)}
+def blocks_of(items: Sequence[Item], sizes: Sizes, headings: Headings, height: float) -> Iterator[Block | Figure]:
+    """`height` of the page, from whose upper edge boxes count. Figures come back with their caption and headings."""
+    levels = _levels([item for item in items if isinstance(item, Line)], sizes)
     groups = list(_groups(items, levels))
     captions = _captions(groups)
     for number, group in enumerate(groups):
         box = _box(group, height)
+        if isinstance(group, Figure):
+            yield replace(group, path=headings.path, caption=captions.get(number, ""))
+            continue
         if isinstance(group, Table):
             caption = captions.get(number, "")
             block = table_block(group.cells, headings.path, caption, box)
@@ -70,6 +80,19 @@ def blocks_of(items: Sequence[Item], sizes: Sizes, headings: Headings, height: f
             yield headings.enter(level, text)
         else:
             yield Block("paragraph", text, path=headings.path, box=box)
+
+
+def _levels(lines: Sequence[Line], sizes: Sizes) -> dict[int, int]:
+    """Of each line by its id: 0 for text. The last line of a paragraph is text though a word in another face makes it
+    taller: it follows closely on a line that fills its column."""
+    levels = {id(line): sizes.level(line) for line in lines}
+    for last, line in pairwise(lines):
+        if levels[id(line)] and not levels[id(last)] and _follows(last, line) and line.size < SURELY_LARGER * last.size:
+            column = [other.right for other in lines if not levels[id(other)] and other.left < last.right
+                      and other.right > last.left]
+            if last.right > max(column) - last.size:
+                levels[id(line)] = 0
+    return levels
 
 
 Group = list[Line] | Table
@@ -91,25 +114,26 @@ def _box(group: Group, height: float) -> Box:
 
 
 def _captions(groups: Sequence[Group]) -> dict[int, str]:
-    """The caption of each table by the table's place, and by its own place too, where it is no text any more.
+    """The caption of each table or figure by its place, and by the caption's own, where it is no text any more.
 
-    It stands above its table or, where nothing above is one, below it.
+    It stands above its table or, where nothing above is one, below it; with a figure it is the other way round.
     """
     found: dict[int, str] = {}
     for number, group in enumerate(groups):
         if isinstance(group, Table):
-            for place in (number - 1, number + 1):
-                text = _caption_text(groups, place)
+            figure = isinstance(group, Figure)
+            for place in (number + 1, number - 1) if figure else (number - 1, number + 1):
+                text = _caption_text(groups, place, FIGURE if figure else CAPTION)
                 if text and place not in found:
                     found[place] = found[number] = text
                     break
     return found
 
 
-def _caption_text(groups: Sequence[Group], place: int) -> str:
+def _caption_text(groups: Sequence[Group], place: int, form: re.Pattern[str]) -> str:
     group = groups[place] if 0 <= place < len(groups) else None
     text = "" if group is None or isinstance(group, Table) else _text(group)
-    return text if len(text) <= 2 * LONGEST_HEADING and CAPTION.match(text) else ""
+    return text if len(text) <= 2 * LONGEST_HEADING and form.match(text) else ""
 
 
 def _groups(items: Sequence[Item], levels: Mapping[int, int]) -> Iterator[Group]:
@@ -133,9 +157,13 @@ def _groups(items: Sequence[Item], levels: Mapping[int, int]) -> Iterator[Group]
 
 def _goes_on(last: Line, line: Line, levels: Mapping[int, int]) -> bool:
     """Whether a line continues the paragraph of the one before."""
-    if levels[id(last)] != levels[id(line)]:
+    if levels[id(last)] != levels[id(line)] or not _follows(last, line):
         return False
-    gap = last.bottom - line.top
-    if not -1.5 * line.size < gap < 0.45 * line.size:
+    if FIGURE.match(line.text) or (FIGURE.match(last.text) and last.right < line.right - SHORT_OF * line.size):
         return False
     return not _ENTRY.match(line.text) and not CAPTION.match(last.text) and not CAPTION.match(line.text)
+
+
+def _follows(last: Line, line: Line) -> bool:
+    """Whether it stands as close below the other as lines of one paragraph do."""
+    return -1.5 * line.size < last.bottom - line.top < 0.45 * line.size

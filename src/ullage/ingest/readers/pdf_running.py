@@ -80,8 +80,14 @@ def _without(leaf: L, counts: Counter[str], pages: int) -> L:
     text = [item for item in leaf.items if id(item) not in likely]
     running = {id(line) for line in _edge_lines(leaf) if id(line) in likely
                and (repeated[id(line)] >= SURE_SHARE * pages or _stands_apart(line, text))}
-    leaf.items = [item for item in leaf.items if id(item) not in running]
+    kept = [item for item in leaf.items if id(item) not in running]
+    # A page on which nothing else is written keeps them: what shows something is not empty.
+    leaf.items = kept or [item for item in leaf.items if isinstance(item, Line) and not _is_number(item)]
     return leaf
+
+
+def _is_number(line: Line) -> bool:
+    return _PAGE_NUMBER.fullmatch(_NUMBER.sub("#", line.text)) is not None
 
 
 def _stands_apart(line: Line, text: list[Item]) -> bool:

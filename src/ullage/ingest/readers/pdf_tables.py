@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ LEAST_ROWS_WITHOUT_RULES = 3
 LONGEST_CELL_WORDS = 12
 MOST_RULINGS = 3000
 CAPTION = re.compile(r"(?:Table|Tab\.|Tabelle|Tableau|Tabla)\s+[A-Z]?\d[\d.]*\b", re.IGNORECASE)
+FIGURE = re.compile(r"(?:Figure|Fig\.|Chart|Diagram|Abbildung|Abb\.|Bild|Diagramm|Grafik)\s+"
+                    r"[A-Z]?\d+(?:[.-]\d+)*[a-z]?\s*[:.–—-]\s", re.IGNORECASE)
+"""How the caption of a picture begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,18 @@ class Table:
     bottom: float
     right: float
     top: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figure(Table):
+    """What is no text, at its place among the lines: it has no cells, and `shown` is what stands there.
+
+    `path` and `caption` are known once the page's blocks are.
+    """
+
+    shown: Any
+    path: tuple[str, ...] = ()
+    caption: str = ""
 
 
 def take_ruled(lines: Sequence[Line], rulings: Rulings) -> tuple[list[Line | Table], int]:

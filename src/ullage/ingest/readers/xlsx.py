@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import datetime
-import zipfile
 from collections.abc import Iterator
 from typing import Any
-from xml.etree.ElementTree import ParseError
 
 import openpyxl
-from openpyxl.utils.exceptions import InvalidFileException
 
 from ullage.errors import DocumentRefused
-from ullage.ingest.document import Block, Headings, Page
+from ullage.ingest.document import Block, Headings, Page, page_of
 from ullage.ingest.readers.archive import archive, check_xml
 from ullage.ingest.readers.rows import tables
 from ullage.ingest.readers.source import Source
+from ullage.ingest.readers.xlsx_drawings import BREAKING, Drawings
 
 MOST_SHEETS = 500
-_BREAKING = (InvalidFileException, ParseError, KeyError, ValueError, TypeError, AttributeError, IndexError, OSError,
-             zipfile.BadZipFile, EOFError, NotImplementedError)
+
 
 
 def read_xlsx(source: Source) -> Iterator[Page]:
-    """Values as last computed. Sheets of charts only hold no cells."""
+    """Values as last computed; a sheet's charts and pictures come after its cells."""
     with archive(source) as opened:
         check_xml(opened, source)
-    try:
-        with source.open() as stream:
-            book = openpyxl.load_workbook(stream, read_only=True, data_only=True, keep_links=False)
-            try:
-                yield from _sheets(book, source)
-            finally:
-                book.close()
-    except DocumentRefused:
-        raise
-    except _BREAKING as error:
-        raise DocumentRefused(f"{source.name}: is a broken Excel file ({type(error).__name__}); save it again"
-                              ) from None
+        try:
+            with source.open() as stream:
+                book = openpyxl.load_workbook(stream, read_only=True, data_only=True, keep_links=False)
+                try:
+                    yield from _sheets(book, source, Drawings(opened, source))
+                finally:
+                    book.close()
+        except DocumentRefused:
+            raise
+        except BREAKING as error:
+            raise DocumentRefused(f"{source.name}: is a broken Excel file ({type(error).__name__}); save it again"
+                                  ) from None
 
 
-def _sheets(book: Any, source: Source) -> Iterator[Page]:
+def _sheets(book: Any, source: Source, drawings: Drawings) -> Iterator[Page]:
     if len(book.worksheets) > MOST_SHEETS:
         raise DocumentRefused(f"{source.name}: has {len(book.worksheets)} sheets, {MOST_SHEETS} at most; split it")
     source.total = len(book.worksheets)
@@ -52,6 +49,9 @@ def _sheets(book: Any, source: Source) -> Iterator[Page]:
         for block in tables(_rows(sheet), source.name, headings.path):
             yield Page(number, (*first, block))
             first = ()
+        drawn = page_of(number, (*first, *drawings.under(sheet._worksheet_path, str(sheet.title), headings.path)))
+        if len(drawn.blocks) > len(first) or drawn.pictures:
+            yield drawn
 
 
 def _rows(sheet: Any) -> Iterator[list[str]]:

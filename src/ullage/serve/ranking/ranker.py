@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -29,11 +30,19 @@ from ullage.serve.ranking.fusion import (
     QueryFeatures,
     fuse,
     lexical_features,
+    named_features,
     passage_features,
     query_features,
 )
 
 T = TypeVar("T")
+
+LARGE_TOKENS = 4096
+"""About as many make a call large. Large calls are tokenized two at a time, in the order they came: else 32 calls of
+100 passages that come together are all ready at the same late moment, and the engine waits for it. Small ones go
+beside them."""
+
+_large = ThreadPoolExecutor(2, thread_name_prefix="tokenize")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +84,11 @@ class Ranker:
         """
         begun = time.perf_counter()
         fusion = self.card.kind == "fusion"
-        self._scheduler.check_room(about_tokens(passages, self.limit, beside="" if fusion else query))
-        alone, *encoded = await asyncio.to_thread(self._encode, query, passages, fusion)
+        about = about_tokens(passages, self.limit, beside="" if fusion else query)
+        self._scheduler.check_room(about)
+        threads = _large if about > LARGE_TOKENS else None
+        encoding = asyncio.get_running_loop().run_in_executor(threads, self._encode, query, passages, fusion)
+        alone, *encoded = await encoding
         fitted = fit(alone, encoded, self.limit, truncate, most_windows=most_windows, passage_tokens=passage_tokens)
         tokenize_s = time.perf_counter() - begun
         times = Times()
@@ -151,5 +163,6 @@ def _needed(vectors: Float32 | None) -> Float32:
 
 
 def _combine(query: str, passages: Sequence[str], parts: Sequence[PassageFeatures]) -> Float32:
-    lexical = lexical_features(analyze(query), [analyze(passage) for passage in passages])
-    return fuse([p.dense for p in parts], [p.late for p in parts], [p.window for p in parts], lexical)
+    asked, terms = analyze(query), [analyze(passage) for passage in passages]
+    return fuse([p.dense for p in parts], [p.late for p in parts], [p.window for p in parts],
+                lexical_features(asked, terms), named_features(asked, terms))

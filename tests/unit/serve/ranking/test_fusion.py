@@ -16,6 +16,7 @@ from ullage.serve.ranking.fusion import (
     QueryFeatures,
     fuse,
     lexical_features,
+    named_features,
     passage_features,
     query_features,
     token_weights,
@@ -173,6 +174,18 @@ TERMS = st.lists(st.sampled_from(["pump", "valv", "101", "x"]), max_size=8)
 @given(TERMS, st.lists(TERMS, min_size=1, max_size=6))
 def test_lexical_features_are_bm25(query: list[str], passages: list[list[str]]) -> None:
     assert lexical_features(query, passages, idf).tolist() == pytest.approx(plain_bm25(query, passages))
+
+
+def test_numbers_that_the_query_names_are_counted() -> None:
+    asked = analyze("Who approves P-101 by 12 May according to No. 2,859?")
+    passages = [analyze(text) for text in ("No. 2859 of P-101", "No. 2860, 12 May", "P-101", "")]
+    assert named_features(asked, passages).tolist() == [3, 0, 2, 0]
+    assert named_features(analyze("Who approves the pumps?"), passages).tolist() == [0, 0, 0, 0]
+    dense = [0.2, 0.9, 0.5, 0.4]
+    named = fuse(dense, dense, dense, dense, named_features(asked, passages))
+    assert named.tolist() != fuse(dense, dense, dense, dense).tolist()
+    unnamed = fuse(dense, dense, dense, dense, named_features(["pump"], passages))
+    assert unnamed.tolist() == fuse(dense, dense, dense, dense).tolist()
 
 
 def test_lexical_features_without_passages_or_words() -> None:
