@@ -145,8 +145,7 @@ class Settings(RagSettings):
     transcription_url: str = Field("", description="OpenAI-compatible base for audio and video; empty: refused")
     transcription_model: str = Field("whisper-1", min_length=1, max_length=256, description="what it is asked for")
     transcription_api_key: SecretStr | None = Field(None, description="key that transcription_url wants")
-    caption_url: str = Field("", description="OpenAI-compatible base of a model that sees, which describes charts that "
-                                             "the vision service finds in documents; empty: none does")
+    caption_url: str = Field("", description="OpenAI-compatible base of a model that describes charts; empty: none")
     caption_model: str = Field("", max_length=256, description="what it is asked for; empty: the first it lists")
     caption_api_key: SecretStr | None = Field(None, description="key that caption_url wants")
     request_timeout_s: float = Field(120.0, gt=0, le=86_400, description="a request that takes longer is given up")
