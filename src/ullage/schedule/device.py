@@ -81,9 +81,9 @@ class Device:
         return max(1, min(self.cap.tokens, int(rate * turn_s)))
 
     def known_rate(self) -> float | None:
-        """Measured tokens per second; None unless as many tokens as the largest batch has were seen lately: a few take
-        hardly less time than many, and tell too little."""
-        return self.rate.tokens_per_s if self.rate.tokens >= self.cap.planned else None
+        """Measured tokens per second; None until as many tokens as the largest batch has were seen: a few take hardly
+        less time than many, and tell too little."""
+        return self.rate.tokens_per_s if self.rate.seen_tokens >= self.cap.planned else None
 
     async def load(self) -> None:
         await self._call(self.engine.load)

@@ -10,15 +10,13 @@ class Rate:
     def __init__(self) -> None:
         self._tokens = 0.0
         self._seconds = 0.0
+        self.seen_tokens = 0
+        """All that were ever observed."""
 
     def observe(self, tokens: int, seconds: float) -> None:
+        self.seen_tokens += tokens
         self._tokens = DECAY * self._tokens + tokens
         self._seconds = DECAY * self._seconds + seconds
-
-    @property
-    def tokens(self) -> float:
-        """What the rate was measured over."""
-        return self._tokens
 
     @property
     def tokens_per_s(self) -> float | None:

@@ -231,6 +231,13 @@ async def test_a_few_slow_tokens_do_not_tell_what_can_be_done_in_time():
         assert scheduler.room_tokens() < 100
 
 
+async def test_a_slow_engine_that_only_ever_has_small_batches_shows_its_rate_too():
+    async with scheduling(DummyEngine(), queue_tokens=100_000, queue_s=1.0) as scheduler:
+        for _ in range(100):
+            scheduler.devices[0].rate.observe(1, 1.0)
+        assert scheduler.room_tokens() < 100
+
+
 async def test_a_request_is_admitted_or_refused_as_a_whole():
     gate = Gate()
     engine = DummyEngine(fail=gate)

@@ -18,7 +18,6 @@ from ullage.ingest.readers.xlsx_drawings import BREAKING, Drawings
 MOST_SHEETS = 500
 
 
-
 def read_xlsx(source: Source) -> Iterator[Page]:
     """Values as last computed; a sheet's charts and pictures come after its cells."""
     with archive(source) as opened:
