@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-
-from fastapi import Response
 
 HEADER_CHARACTERS = 4000
 """Of one header. Common clients refuse a field of more than 8,190 bytes."""
 
 
-def tell(response: Response, seconds: Mapping[str, float], cut: Sequence[int], *, tokens: Sequence[int] = (),
-         windows: Sequence[int] = (), revision: str = "") -> None:
+def told(seconds: Mapping[str, float], cut: Sequence[int], *, tokens: Sequence[int] = (),
+         windows: Sequence[int] = (), revision: str = "") -> dict[str, str]:
     """`Server-Timing` maps a phase to its milliseconds, `X-Ullage-Tokens` lists the tokens of each text,
     `X-Ullage-Truncated` maps a text's index to the tokens cut from it, `X-Ullage-Windows` to the windows it was read
     in.
 
     What does not fit a header ends in `"more"` and the number of entries left out.
     """
-    response.headers["Server-Timing"] = ", ".join(f"{name};dur={value * 1e3:.2f}" for name, value in seconds.items())
+    headers = {"Server-Timing": ", ".join(f"{name};dur={value * 1e3:.2f}" for name, value in seconds.items())}
     if revision:
-        response.headers["X-Ullage-Model-Revision"] = revision
+        headers["X-Ullage-Model-Revision"] = revision
     if tokens:
-        response.headers["X-Ullage-Tokens"] = _listed(tokens)
+        headers["X-Ullage-Tokens"] = _listed(tokens)
     shortened = {index: count for index, count in enumerate(cut) if count}
     if shortened:
-        response.headers["X-Ullage-Truncated"] = _mapped(shortened)
+        headers["X-Ullage-Truncated"] = _mapped(shortened)
     split = {index: count for index, count in enumerate(windows) if count > 1}
     if split:
-        response.headers["X-Ullage-Windows"] = _mapped(split)
+        headers["X-Ullage-Windows"] = _mapped(split)
+    return headers
 
 
 def _listed(values: Sequence[int]) -> str:
@@ -49,5 +47,4 @@ def _bounded(parts: list[str], around: str, more: str) -> str:
             break
         kept += 1
     left_out = [more.format(len(parts) - kept)] if kept < len(parts) else []
-    text = around.format(",".join(parts[:kept] + left_out))
-    return json.dumps(json.loads(text), separators=(",", ":"))
+    return around.format(",".join(parts[:kept] + left_out))

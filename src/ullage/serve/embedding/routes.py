@@ -8,16 +8,12 @@ import numpy as np
 from fastapi import FastAPI, Response
 
 from ullage.errors import InvalidRequest
+from ullage.http.answer import answered
 from ullage.http.dialects import TEI, openai
-from ullage.serve.embedding.schema import (
-    Embedding,
-    EmbeddingRequest,
-    EmbeddingResponse,
-    TeiEmbedRequest,
-    Usage,
-)
+from ullage.http.quick import quick_post
+from ullage.serve.embedding.schema import EmbeddingRequest, EmbeddingResponse, TeiEmbedRequest
 from ullage.serve.embedding.service import EmbeddingService
-from ullage.serve.embedding.shape import as_type, base64_of, cut_to, numbers, unit, wanted_dimensions
+from ullage.serve.embedding.shape import as_type, base64_of, cut_to, unit, wanted_dimensions
 from ullage.serve.embedding.vectors import InputType, Truncate
 from ullage.version import __version__
 
@@ -26,8 +22,7 @@ def add_openai_routes(app: FastAPI, service: EmbeddingService) -> None:
     """`POST /v1/embeddings`."""
     app.state.dialects |= {"/v1/embeddings": openai(app.state.dialect)}
 
-    @app.post("/v1/embeddings", response_model=EmbeddingResponse, tags=["embedding"])
-    async def embeddings(body: EmbeddingRequest, response: Response) -> EmbeddingResponse:
+    async def embeddings(body: EmbeddingRequest) -> Response:
         named = service.input_type_of(body.model)
         dimensions = wanted_dimensions(body.dimensions, service.card)
         kind = body.embedding_type or "float"
@@ -36,36 +31,36 @@ def add_openai_routes(app: FastAPI, service: EmbeddingService) -> None:
         if isinstance(body.modality, list) and len(body.modality) not in (1, len(texts)):
             raise InvalidRequest(f"modality has {len(body.modality)} entries for {len(texts)} texts: give one for each")
         vectors = await service.embed(texts, body.truncate or "NONE", body.input_type or named)
-        service.tell(response, vectors)
         rows = as_type(cut_to(vectors.rows, dimensions, normalize=service.card.normalize), kind, service.card)
-        shown = base64_of if body.encoding_format == "base64" else numbers
-        return EmbeddingResponse(
-            data=[Embedding(index=index, embedding=shown(row)) for index, row in enumerate(rows)],
-            model=service.card.name,
-            usage=Usage(prompt_tokens=vectors.prompt_tokens, total_tokens=vectors.prompt_tokens),
-        )
+        shown = [base64_of(row) for row in rows] if body.encoding_format == "base64" else rows
+        return answered({
+            "object": "list",
+            "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(shown)],
+            "model": service.card.name,
+            "usage": {"prompt_tokens": vectors.prompt_tokens, "total_tokens": vectors.prompt_tokens},
+        }, service.told(vectors))
+
+    quick_post(app, "/v1/embeddings", embeddings, answers=EmbeddingResponse, tag="embedding")
 
 
 def add_tei_routes(app: FastAPI, service: EmbeddingService) -> None:
     """`POST /embed`, the same at `/`, and `GET /info`."""
     app.state.dialects |= dict.fromkeys(("/embed", "/", "/info"), TEI)
 
-    async def embed(body: TeiEmbedRequest, response: Response) -> list[list[float]]:
+    async def embed(body: TeiEmbedRequest) -> Response:
         dimensions = wanted_dimensions(body.dimensions, service.card)
         if body.normalize is False and service.card.normalize:
             raise InvalidRequest(f"normalize=false: {service.card.name} gives unit vectors and no other")
         texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
         kind: InputType = "query" if body.prompt_name == "query" else "passage"
         vectors = await service.embed(texts, _truncate(body), kind)
-        service.tell(response, vectors)
         rows = cut_to(vectors.rows, dimensions, normalize=service.card.normalize)
         if body.normalize is not False and not service.card.normalize:
             rows = unit(rows)
-        found: list[list[float]] = rows.tolist()
-        return found
+        return answered(rows, service.told(vectors))
 
     for path in ("/embed", "/"):
-        app.post(path, tags=["tei"])(embed)
+        quick_post(app, path, embed, answers=list[list[float]], tag="tei")
 
     @app.get("/info", tags=["tei"])
     async def info() -> dict[str, Any]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastapi import Response
-
-from ullage.http.telling import tell
+from ullage.http.telling import told
 from ullage.serve.embedding.vectors import InputType, Truncate, Vectors, embed
 from ullage.serve.encoder_service import EncoderService, phases_of
 
@@ -33,6 +31,6 @@ class EmbeddingService(EncoderService):
                 return kind
         raise self.unknown(model)
 
-    def tell(self, response: Response, vectors: Vectors) -> None:
-        """Phases, tokens and cuts, and the model's revision, in headers."""
-        tell(response, phases_of(vectors), vectors.cut, tokens=vectors.tokens, revision=self.card.revision)
+    def told(self, vectors: Vectors) -> dict[str, str]:
+        """Headers of phases, tokens and cuts, and of the model's revision."""
+        return told(phases_of(vectors), vectors.cut, tokens=vectors.tokens, revision=self.card.revision)

@@ -64,11 +64,6 @@ def as_type(rows: Float32, kind: EmbeddingType, card: Card) -> Values:
     return whole.astype(np.int8) if kind == "int8" else (whole + 128).astype(np.uint8)
 
 
-def numbers(row: Values) -> list[float] | list[int]:
-    found: list[float] | list[int] = row.tolist()
-    return found
-
-
 def base64_of(row: Values) -> str:
     """Little-endian fp32 as OpenAI's clients read it, or the bytes of int8, uint8 and bits."""
     return base64.b64encode(row.astype(row.dtype.newbyteorder("<")).tobytes()).decode("ascii")

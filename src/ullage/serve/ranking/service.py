@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from fastapi import Response
 
-from ullage.http.telling import tell
+from ullage.http.telling import told
 from ullage.serve.encoder import Encoder
 from ullage.serve.encoder_service import EncoderService, phases_of
 from ullage.serve.ranking.fit import Truncate
@@ -37,10 +36,10 @@ class RankingService(EncoderService):
         if model is not None and not self.names.knows(model):
             raise self.unknown(model)
 
-    def tell(self, response: Response, scores: Scores) -> None:
-        """Phases, tokens, cuts and windows, and the model's revision, in headers."""
-        tell(response, phases_of(scores), scores.cut, tokens=scores.tokens, windows=scores.windows,
-             revision=self.card.revision)
+    def told(self, scores: Scores) -> dict[str, str]:
+        """Headers of phases, tokens, cuts and windows, and of the model's revision."""
+        return told(phases_of(scores), scores.cut, tokens=scores.tokens, windows=scores.windows,
+                    revision=self.card.revision)
 
 
 def ranker_of(encoder: Encoder) -> Ranker:

@@ -34,7 +34,7 @@ def _add(app: FastAPI, service: VisionService, task: VisionTask, path: str) -> N
             service.check("ocr", body.model)
             files = files_of(body.input)
             looked = await service.look("ocr", files, body.levels, body.model)
-            service.tell(response, looked)
+            response.headers.update(service.told(looked))
             return texts(looked.found, [len(file) for file in files])
 
         return
@@ -44,5 +44,5 @@ def _add(app: FastAPI, service: VisionService, task: VisionTask, path: str) -> N
         service.check(task, body.model)
         files = files_of(body.input)
         looked = await service.look(task, files, model=body.model)
-        service.tell(response, looked)
+        response.headers.update(service.told(looked))
         return detections(looked.found, [len(file) for file in files])

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fastapi import Response
-
 from ullage.engines.vision.engine import Asked
 from ullage.engines.vision.lines import Level
 from ullage.errors import NotReady, UnknownModel
 from ullage.http import Health
 from ullage.http.metrics import PhaseMetrics
 from ullage.http.names import Names
-from ullage.http.telling import tell
+from ullage.http.telling import told
 from ullage.models.card import Card
 from ullage.serve.encoder import within
 from ullage.serve.vision.lifecycle import VisionLifecycle
@@ -65,8 +63,9 @@ class VisionService:
         if model is not None and not names.knows(model):
             raise names.unknown(model)
 
-    def tell(self, response: Response, looked: Looked) -> None:
-        tell(response, _seconds(looked), (), revision=self.card.revision)
+    def told(self, looked: Looked) -> dict[str, str]:
+        """Headers of phases and of the model's revision."""
+        return told(_seconds(looked), (), revision=self.card.revision)
 
 
 def _seconds(looked: Looked) -> dict[str, float]:
