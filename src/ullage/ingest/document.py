@@ -43,6 +43,7 @@ class Picture:
     """What only a vision service can read: its PNG bytes, and before which of the page's blocks it stands.
 
     `whole`: it shows the whole page, which has no text layer or a broken one. `caption` is what the page says of it.
+    `bare`: it is of one shade all over.
     """
 
     png: bytes
@@ -51,6 +52,7 @@ class Picture:
     box: Box | None = None
     whole: bool = False
     caption: str = ""
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ Pages stream: of a document's text no more is in memory than a page, the pages a
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -18,7 +19,7 @@ from typing import Any
 from ullage.clients import EmbedderInfo, EmbeddingClient
 from ullage.errors import DocumentRefused, SettingsError
 from ullage.ingest.chunk import Chunker, Piece
-from ullage.ingest.document import Page
+from ullage.ingest.document import Page, Picture
 from ullage.ingest.look import Look, looked_at
 from ullage.ingest.readers import extension
 from ullage.ingest.readers.media import MEDIA
@@ -158,14 +159,15 @@ class Ingestor:
         chunker = Chunker(self._tokenizer, chunk_tokens=job.chunk_tokens, chunk_overlap=job.chunk_overlap)
         async with aclosing(self._pages(job, reading)) as pages:
             async for page in pages:
-                writing.saw(page)
-                await writing.take(chunker.feed(page))
+                seen = page if self._senses.look is None else await looked_at(page, self._senses.look)
+                writing.saw(seen, page.pictures)
+                await writing.take(chunker.feed(seen))
                 await writing.tell()
         await writing.take(chunker.finish())
         return await writing.end()
 
     async def _pages(self, job: Job, reading: Reading) -> AsyncGenerator[Page, None]:
-        """Pages with what a vision service saw on them; of sound what was said."""
+        """Pages as they are read; of sound what was said."""
         senses = self._senses
         if senses.hear is not None and extension(job.name) in MEDIA:
             for page in await senses.hear.pages(job.path, job.name):
@@ -175,7 +177,7 @@ class Ingestor:
             async for page in pages:
                 if senses.pages is not None and page.thumbnail:
                     await asyncio.to_thread(senses.pages.put, job.content_hash, page.number, page.thumbnail)
-                yield page if senses.look is None else await looked_at(page, senses.look)
+                yield page
 
 
 class _Writing:
@@ -196,12 +198,16 @@ class _Writing:
         self._waiting: list[Piece] = []
         self._kinds: Counter[str] = Counter()
         self._pages: set[int] = set()
+        self._drawing: Page | None = None
         self._characters = self._pieces = self._stored = 0
         self._told_s = 0.0
 
-    def saw(self, page: Page) -> None:
+    def saw(self, page: Page, pictures: Sequence[Picture]) -> None:
+        """A page, and the pictures on it that were looked at for words."""
         self._pages.add(page.number)
         self._kinds.update(block.kind for block in page.blocks)
+        if self._drawing is None and not page.blocks and not all(picture.bare for picture in pictures):
+            self._drawing = page
 
     async def take(self, pieces: Iterator[Piece]) -> None:
         """Chunking computes, so it is done beside the loop and no further ahead than a batch."""
@@ -217,10 +223,19 @@ class _Writing:
 
     async def end(self) -> Ingested:
         if self._first is None:
-            raise DocumentRefused(f"{self._job.name}: holds no text that could be searched; give a file with text in "
-                                  "it")
+            self._first = self._by_name()
         await self._store_some([*self._waiting, self._first])
         return Ingested(self._pieces, tuple(self._reading.warnings))
+
+    def _by_name(self) -> Piece:
+        """Of a document that shows something and holds no word. Raises DocumentRefused for one that shows nothing."""
+        name, page = self._job.name, self._drawing
+        if page is None:
+            raise DocumentRefused(f"{name}: holds no text that could be searched; give a file with text in it")
+        text = " ".join(re.findall(r"[^\W_]+", Path(name).stem)) or name
+        self._pieces, self._characters, self._kinds["image"] = 1, len(text), 1
+        self._reading.warnings.append(f"{name}: shows a picture without a word, so it is found by its name only")
+        return Piece(text, page.number, (), 0, ("image",), (0, 0, page.width, page.height), (page.width, page.height))
 
     async def tell(self) -> None:
         now = time.monotonic()

@@ -66,7 +66,7 @@ def frame_of_page(page: Page, total: int) -> Frame:
         "blocks": [
             [b.kind, b.text, b.level, list(b.path), list(b.items), b.caption, b.box] for b in page.blocks
         ],
-        "pictures": [[p.place, list(p.path), p.box, p.whole, p.caption] for p in page.pictures],
+        "pictures": [[p.place, list(p.path), p.box, p.whole, p.caption, p.bare] for p in page.pictures],
         "lengths": [len(blob) for blob in blobs],
     }, b"".join(blobs))
 
@@ -93,8 +93,8 @@ def page_of_frame(frame: Frame) -> tuple[Page, int]:
         blobs = list(_cut(frame.blob, said["lengths"]))
         width, height = said["size"]
         pictures = tuple(
-            Picture(blob, int(place), tuple(map(str, path)), _box(box), bool(whole), str(caption))
-            for (place, path, box, whole, caption), blob in zip(said["pictures"], blobs[:-1], strict=True)
+            Picture(blob, int(place), tuple(map(str, path)), _box(box), bool(whole), str(caption), bool(bare))
+            for (place, path, box, whole, caption, bare), blob in zip(said["pictures"], blobs[:-1], strict=True)
         )
         blocks = tuple(map(_block, said["blocks"]))
         return Page(int(said["number"]), blocks, float(width), float(height), pictures, blobs[-1]), int(said["total"])

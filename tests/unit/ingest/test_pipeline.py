@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from PIL import Image
+from reportlab.pdfgen.canvas import Canvas
 
 from hashing import RunIngest
 from hostile import corpus, pdf
@@ -125,17 +127,66 @@ class Transcriber:
         return JSONResponse(self.body, self.status)
 
 
-@pytest.fixture
-def transcriber() -> Iterator[tuple[Transcriber, str]]:
-    service = Transcriber()
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
     listener = claim_port("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(service.app, log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    yield service, f"http://127.0.0.1:{listener.getsockname()[1]}"
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
     thread.join()
     listener.close()
+
+
+@pytest.fixture
+def transcriber() -> Iterator[tuple[Transcriber, str]]:
+    service = Transcriber()
+    with served(service.app) as url:
+        yield service, url
+
+
+@pytest.fixture
+def wordless() -> Iterator[str]:
+    """A vision service that finds no letter on any picture."""
+    app = FastAPI()
+
+    @app.post("/v1/ocr")
+    async def ocr(request: Request) -> dict:
+        count = len((await request.json())["input"])
+        return {"data": [{"index": number, "text_detections": []} for number in range(count)]}
+
+    with served(app) as url:
+        yield url
+
+
+def png(*shades: int) -> bytes:
+    """Stripes of these shades."""
+    image = Image.new("L", (100 * len(shades), 100), shades[0])
+    for number, shade in enumerate(shades):
+        image.paste(shade, (100 * number, 0, 100 * number + 100, 100))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+async def test_what_shows_a_picture_and_no_word_is_found_by_its_name(
+    ingest: RunIngest, tmp_path: Path, wordless: str
+) -> None:
+    def drawing(canvas: Canvas) -> None:
+        canvas.rect(100, 100, 300, 300, fill=1)
+
+    files = {"valve_chamber-plan.pdf": pdf(drawing), "harbour.png": png(0, 200), "white.png": png(255, 250)}
+    async with ingest(vision_url=wordless) as client:
+        body = await taken(client, files)
+    failed = [file["error_message"] for file in body["failed_documents"]]
+    assert failed == ["white.png: holds no text that could be searched; give a file with text in it"]
+    [chunk] = stored(tmp_path, "valve_chamber-plan.pdf")
+    assert (chunk.text, chunk.page, chunk.type) == ("valve chamber plan", 1, "image")
+    assert [round(side) for side in chunk.metadata["location_max_dimensions"]] == [595, 842]
+    assert chunk.metadata["document"]["warnings"] == [
+        "valve_chamber-plan.pdf: shows a picture without a word, so it is found by its name only"]
+    assert [chunk.text for chunk in stored(tmp_path, "harbour.png")] == ["harbour"]
 
 
 SOUND = b"ID3\x04" + bytes(500)

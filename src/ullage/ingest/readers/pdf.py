@@ -23,7 +23,7 @@ from ullage.ingest.readers.pdf_page import Line, Sheet, lines_of, rulings_of
 from ullage.ingest.readers.pdf_running import RunningLines
 from ullage.ingest.readers.pdf_tables import Figure, take_aligned, take_ruled
 from ullage.ingest.readers.pdf_text import is_broken
-from ullage.ingest.readers.pictures import MOST_PIXELS, MOST_SIDE, check_number, png_of, thumbnail
+from ullage.ingest.readers.pictures import MOST_PIXELS, MOST_SIDE, check_number, is_bare, png_of, thumbnail
 from ullage.ingest.readers.source import Source
 
 MOST_PAGES = 5000
@@ -189,7 +189,8 @@ def _leaf(page: pdfium.PdfPage, number: int, source: Source) -> _Leaf:
         leaf.items = take_aligned(in_reading_order(items))
     if source.wish.look and leaf.bare:
         whole = (0.0, 0.0, sheet.width, sheet.height)
-        leaf.pictures = (Picture(png_of(_rendered(page, sheet, LOOK_DPI / 72)), box=whole, whole=True),)
+        shown = _rendered(page, sheet, LOOK_DPI / 72)
+        leaf.pictures = (Picture(png_of(shown), box=whole, whole=True, bare=is_bare(shown)),)
     elif source.wish.look:
         for figure in list(_figures(page, sheet, leaf)):
             leaf.items.insert(_place(figure, leaf.items), figure)

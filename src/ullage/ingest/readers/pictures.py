@@ -9,7 +9,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, cast
 
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
@@ -24,6 +24,9 @@ LOOK_SIDE = 3508
 
 LEAST_SIDE = 48
 """Below this a picture in a document is an icon or a rule."""
+
+BARE_SIDE, BARE_SHADES = 256, 24
+"""A picture whose shades, of 256, differ by less when it is made as small as that shows nothing but its grain."""
 
 MOST_FRAMES = 1000
 MOST_INSIDE = 300
@@ -53,7 +56,7 @@ def read_picture(source: Source) -> Iterator[Page]:
             points = _points(frame)
             shown = _upright(frame, source.name)
             width, height = _as_shown(points, shown)
-            picture = Picture(png_of(shown), box=(0, 0, width, height), whole=True)
+            picture = Picture(png_of(shown), box=(0, 0, width, height), whole=True, bare=is_bare(shown))
             yield Page(number, (), width, height, (picture,), thumbnail(shown, source.wish.thumbnail_pixels))
 
 
@@ -172,6 +175,14 @@ def png_of(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=1)
     return stream.getvalue()
+
+
+def is_bare(image: Image.Image) -> bool:
+    """Whether it is of one shade all over, but for grain."""
+    lightness = image.convert("L")
+    lightness.thumbnail((BARE_SIDE, BARE_SIDE))
+    darkest, lightest = cast("tuple[int, int]", lightness.getextrema())
+    return lightest - darkest < BARE_SHADES
 
 
 def _points(image: Image.Image) -> tuple[float, float]:
