@@ -160,7 +160,7 @@ def test_one_text_is_encoded_exactly_as_the_whole(bpe: Bpe, query: str, passages
 @given(query=TEXTS, passage=TEXTS, limit=st.integers(1, 80))
 def test_cutting_one_text_takes_the_end_of_the_passage_alone(bpe: Bpe, query: str, passage: str, limit: int) -> None:
     ours, _ = bpe
-    [whole] = ours.encode_pairs(query, [passage])
+    [whole] = ours.encode_pairs(query, [passage], offsets=True)
     cut = whole.cut_to(limit)
     body = int((whole.segment == 1).sum())
     kept = len(whole) - cut.cut
@@ -173,7 +173,7 @@ def test_cutting_one_text_takes_the_end_of_the_passage_alone(bpe: Bpe, query: st
 
 def test_the_parts_of_one_text(bpe: Bpe) -> None:
     ours, _ = bpe
-    [tokens] = ours.encode_pairs("the pump", ["and the valve"])
+    [tokens] = ours.encode_pairs("the pump", ["and the valve"], offsets=True)
     text = "question:the pump \n \n passage:and the valve"
     parts = {part: "".join(text[slice(*tokens.offsets[i])] for i in np.flatnonzero(tokens.segment == part))
              for part in (0, 1)}

@@ -143,6 +143,9 @@ class Bert:
     def turns(self, positions: int) -> list[Tensor]:  # noqa: ARG002
         return []
 
+    def rehearse(self, ops: Ops, tokens: int, work: Workspace) -> None:
+        """Every product is of one chunk."""
+
     def forward(self, ops: Ops, packed: Packed, work: Workspace) -> Tensor:
         """Logits [rows, labels] of a cross-encoder or pooled rows [rows, hidden] of an embedder, fp32."""
         config, tokens = self.config, packed.room.tokens

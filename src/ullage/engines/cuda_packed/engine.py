@@ -32,6 +32,7 @@ from ullage.plan.packed import (
     graph_buckets,
     most_rows,
     pooled_bytes,
+    rounded,
     workspace,
 )
 from ullage.plan.profile import Profile
@@ -289,6 +290,8 @@ class PackedEngine:
 
         for tokens in range(STEP_TOKENS, min(limit, self._work.chunk) + 1, STEP_TOKENS):
             self._forward(_rows(tokens, self._profile.max_sequence))
+        for tokens in range(self._work.chunk, rounded(limit) + 1, STEP_TOKENS):
+            self._model.rehearse(self._ops, tokens, self._work)
         rows = layout.LEAST_ROWS
         while rows <= min(MAX_ROWS, limit):
             self._forward(_rows(rows, 1))

@@ -63,6 +63,11 @@ class LlamaConfig:
         """Columns of queries, keys and values together."""
         return (self.heads + 2 * self.kv_heads) * self.head_dim
 
+    @property
+    def attended(self) -> int:
+        """Columns of what attention gives."""
+        return self.heads * self.head_dim
+
 
 def frequencies(rope: Rope, head_dim: int) -> Tensor:
     """[head_dim / 2] fp32, as transformers' `_compute_llama3_parameters`: long waves slowed by `factor`, short ones
@@ -109,7 +114,7 @@ class Llama:
             LlamaLayer(
                 before_attention=self._norm(arena),
                 qkv=kinds.matrix(arena, wide, hidden),
-                out=kinds.matrix(arena, hidden, config.heads * config.head_dim),
+                out=kinds.matrix(arena, hidden, config.attended),
                 before_mlp=self._norm(arena),
                 gate_up=kinds.matrix(arena, 2 * config.ffn, hidden),
                 down=kinds.matrix(arena, hidden, config.ffn),
@@ -138,7 +143,7 @@ class Llama:
     def _layer_slots(self, at: str, layer: LlamaLayer) -> list[Slot]:
         config = self.config
         hidden, ffn = config.hidden, config.ffn
-        queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        queries, keys = config.attended, config.kv_heads * config.head_dim
         return [
             Slot(f"{at}input_layernorm.weight", (hidden,), Vector(layer.before_attention.weight)),
             Slot(f"{at}self_attn.q_proj.weight", (queries, hidden), Part(layer.qkv, 0)),
@@ -159,21 +164,27 @@ class Llama:
     def turns(self, positions: int) -> list[Tensor]:
         return [turns(self.config.rope, self.config.head_dim, positions)]
 
+    def rehearse(self, ops: Ops, tokens: int, work: Workspace) -> None:
+        """Run the products that are not of one chunk, over whatever is there."""
+        x, qkv = work.residual(tokens, self.config.hidden), work.shared(tokens, self.config.wide)
+        spare = work.spare(tokens, self.config.wide)
+        layer = self.layers[0]
+        self._project(ops, layer, x, qkv, work, spare)
+        self._attended(ops, layer, qkv, x, work, spare)
+
     def forward(self, ops: Ops, packed: Packed, work: Workspace) -> Tensor:
         """Logits [rows, 1] of a reranker or pooled rows [rows, hidden] of an embedder, fp32."""
         config = self.config
         tokens = packed.room.tokens
         x, qkv = work.residual(tokens, config.hidden), work.shared(tokens, config.wide)
-        parts = chunks(tokens, work.chunk)
+        spare = work.spare(tokens, config.wide)
         ops.look_up(self.words, packed.ids, x)
         for layer in self.layers:
-            for part in parts:
-                self._project(ops, layer, x[part], qkv[part], work)
+            self._project(ops, layer, x, qkv, work, spare)
             ops.rotate(qkv, packed.positions, work.turns[0], config.heads + config.kv_heads)
             ops.attend(qkv, packed, config.heads, config.kv_heads)
-            for part in parts:
-                self._attended(ops, layer, qkv[part], x[part], work)
-            for part in parts:
+            self._attended(ops, layer, qkv, x, work, spare)
+            for part in chunks(tokens, work.chunk):
                 self._feed_forward(ops, layer, x[part], work)
         pooled = work.pooled(packed.room.rows, config.hidden)
         ops.pool(x, packed, self.last, work.partial(packed.room.tiles, config.hidden), pooled, first=False)
@@ -183,15 +194,20 @@ class Llama:
         ops.score(pooled, self.head, config.temperature, logits)
         return logits
 
-    def _project(self, ops: Ops, layer: LlamaLayer, x: Tensor, qkv: Tensor, work: Workspace) -> None:
-        operand = work.operand(len(x), self.config.hidden)
-        ops.normalise(x, layer.before_attention, operand)
-        ops.multiply(operand, layer.qkv, qkv)
+    def _project(self, ops: Ops, layer: LlamaLayer, x: Tensor, qkv: Tensor, work: Workspace, spare: Tensor) -> None:
+        """All tokens at once where `spare` has room for them, which is faster."""
+        hidden = self.config.hidden
+        for part in chunks(len(x), work.most(spare, hidden)):
+            operand = work.operand(len(x[part]), hidden, spare)
+            ops.normalise(x[part], layer.before_attention, operand)
+            ops.multiply(operand, layer.qkv, qkv[part])
 
-    def _attended(self, ops: Ops, layer: LlamaLayer, qkv: Tensor, x: Tensor, work: Workspace) -> None:
+    def _attended(self, ops: Ops, layer: LlamaLayer, qkv: Tensor, x: Tensor, work: Workspace, spare: Tensor) -> None:
         """x += what attention left in the place of the queries, projected."""
-        found = work.taken(ops, qkv[:, : self.config.heads * self.config.head_dim])
-        ops.multiply_add(found, layer.out, x, room_in(qkv, x))
+        attended = self.config.attended
+        for part in chunks(len(x), work.most(spare, attended)):
+            found = work.taken(ops, qkv[part, :attended], spare)
+            ops.multiply_add(found, layer.out, x[part], room_in(qkv[part], x[part]))
 
     def _feed_forward(self, ops: Ops, layer: LlamaLayer, x: Tensor, work: Workspace) -> None:
         operand = work.operand(len(x), self.config.hidden)

@@ -103,6 +103,9 @@ class ModernBert:
         thetas = (rope.theta, rope.local_theta or rope.theta)
         return [turns(Rope(theta=theta), size, positions) for theta in thetas]
 
+    def rehearse(self, ops: Ops, tokens: int, work: Workspace) -> None:
+        """Every product is of one chunk."""
+
     def forward(self, ops: Ops, packed: Packed, work: Workspace) -> Tensor:
         """Logits [rows, 1] of a cross-encoder or pooled rows [rows, hidden] of an embedder, fp32."""
         config, tokens = self.config, packed.room.tokens

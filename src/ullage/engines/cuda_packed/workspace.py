@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from ullage.engines.cuda_packed.tensors import Arena, Matrix, Norm, Operand, Packed, Slot, Table, Tensor
+from ullage.plan.packed import STEP_TOKENS
 
 PRECISIONS: dict[str, Any] = {
     "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16,
@@ -38,6 +39,7 @@ class Model(Protocol):
     def slots(self, names: Any) -> list[Slot]: ...
     def check(self, names: Any) -> None: ...
     def turns(self, positions: int) -> list[Tensor]: ...
+    def rehearse(self, ops: Ops, tokens: int, work: Workspace) -> None: ...
     def forward(self, ops: Ops, packed: Packed, work: Workspace) -> Tensor: ...
 
 
@@ -97,16 +99,33 @@ class Workspace:
         before = _view(room, self.dtype, tokens, wide)
         return before, self._operand(room[tokens * wide * self.dtype.itemsize :], tokens, narrow)
 
-    def operand(self, tokens: int, width: int) -> Operand:
-        return self._operand(self.parts["operand"], tokens, width)
+    def spare(self, tokens: int, wide: int) -> Tensor:
+        """What is left behind queries, keys and values [tokens, wide] of the whole batch."""
+        return self.parts["shared"][tokens * wide * self.dtype.itemsize :]
 
-    def taken(self, ops: Ops, x: Tensor) -> Operand:
+    def most(self, spare: Tensor, width: int) -> int:
+        """Tokens of the largest operand of that width, in `spare` or in the room for one chunk's."""
+        room = max(len(spare), len(self.parts["operand"]))
+        return room // self._operand_bytes(width) // STEP_TOKENS * STEP_TOKENS
+
+    def operand(self, tokens: int, width: int, spare: Tensor | None = None) -> Operand:
+        """Uninitialised; in `spare` where it is larger than one chunk's."""
+        room = self.parts["operand"]
+        if tokens * self._operand_bytes(width) > len(room):
+            room = spare
+        return self._operand(room, tokens, width)
+
+    def taken(self, ops: Ops, x: Tensor, spare: Tensor | None = None) -> Operand:
         """x [n, width] as it is multiplied: itself, or in FP8."""
         if not self.fp8:
             return Operand(x)
-        operand = self.operand(*x.shape)
+        operand = self.operand(x.shape[0], x.shape[1], spare)
         ops.quantise(x, operand)
         return operand
+
+    def _operand_bytes(self, width: int) -> int:
+        """Of one token."""
+        return width + 4 if self.fp8 else width * int(self.dtype.itemsize)
 
     def partial(self, tiles: int, hidden: int) -> Tensor:
         return _view(self.parts["shared"], torch.float32, tiles, hidden)

@@ -110,7 +110,7 @@ class Ranker:
     def _encode(self, query: str, passages: Sequence[str], fusion: bool) -> list[Tokens]:
         """The query with an empty passage, or alone, and then the passages."""
         if fusion:
-            return self._tokenizer.encode([query, *passages])
+            return [*self._tokenizer.encode([query]), *self._tokenizer.encode(passages, offsets=False)]
         return self._tokenizer.encode_pairs(query, ["", *passages])
 
     async def _pairs(self, fitted: Sequence[Fitted], times: Times) -> Float32:

@@ -91,7 +91,7 @@ async def test_windows_score_as_their_best_one_does_alone(dummy_ranking, serve):
 def windows_of(text):
     """The texts of a passage's windows, cut out of it by the offsets of its tokens."""
     tokenizer = Tokenizer(locate(find_card(MODEL, "ranking"), Settings().cache_dir)["tokenizer"])
-    for row in windows(tokenizer.encode_pairs(QUERY, [text])[0], 512).rows:
+    for row in windows(tokenizer.encode_pairs(QUERY, [text], offsets=True)[0], 512).rows:
         places = row.offsets[row.segment == 1]
         yield text[places[0][0] : places[-1][1]]
 
