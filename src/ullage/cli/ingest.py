@@ -31,11 +31,21 @@ def ingest(
     files: Annotated[list[Path], typer.Argument(help="files and folders")],
     collection: Annotated[str | None, typer.Option(help="collection to fill")] = None,
     update: Annotated[bool, typer.Option("--update", help="replace documents that are already there")] = False,
+    ray: Annotated[str | None, typer.Option(
+        "--ray", metavar="ADDRESS", help="over a Ray cluster, or `local`: run it again and it goes on")] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
-    """Upload files and wait until they are searchable. Exit code 5: at least one was refused."""
+    """Upload files and wait until they are searchable. Exit code 5: at least one was refused.
+
+    With --ray nothing is uploaded: every node reads the folder itself.
+    """
     chosen = expand(files)
     settings = invocation(context).load(collection=collection).settings
+    if ray is not None:
+        from ullage.cli.ingest_ray import ingest_on_ray
+
+        ingest_on_ray(ray, settings, chosen, update=update, as_json=as_json)
+        return
     with ingest_server(settings) as server:
         done = (ingest_files if as_json else ingest_with_bars)(server, settings, chosen, update=update)
     if as_json:
@@ -95,12 +105,12 @@ def ingest_files(
     method = "PATCH" if update else "POST"
     data = {"collection_name": settings.collection, "blocking": False}
     return merged([
-        _follow(server, _send(server, method, batch, data), hear)
+        follow(server, send(server, method, batch, data), hear)
         for batch in batches(files, int(settings.max_upload))
     ])
 
 
-def _send(server: Remote, method: str, batch: Sequence[Path], data: dict[str, Any]) -> str:
+def send(server: Remote, method: str, batch: Sequence[Path], data: dict[str, Any]) -> str:
     """The task's id. Waits while the ingestor has as much to do as it may."""
     while True:
         try:
@@ -110,7 +120,7 @@ def _send(server: Remote, method: str, batch: Sequence[Path], data: dict[str, An
             time.sleep(full.retry_after_s)
 
 
-def _follow(server: Remote, task: str, hear: Hear) -> TaskProgress:
+def follow(server: Remote, task: str, hear: Hear) -> TaskProgress:
     while True:
         body = server.get("/v1/status", task_id=task)
         if body["state"] == "UNKNOWN":

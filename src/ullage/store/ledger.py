@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ullage.errors import NotFound
 from ullage.store.database import Database
 
 State = Literal["PENDING", "RUNNING", "FINISHED", "FAILED", "CANCELLED"]
+STATES: tuple[State, ...] = get_args(State)
 OPEN: tuple[State, ...] = ("PENDING", "RUNNING")
 NAMES_PER_QUERY = 400
 
@@ -31,6 +32,7 @@ CREATE TABLE IF NOT EXISTS files (
 );
 CREATE INDEX IF NOT EXISTS files_by_task_state ON files (task, state);
 CREATE INDEX IF NOT EXISTS files_by_state ON files (state, number);
+CREATE INDEX IF NOT EXISTS files_by_turn ON files (state, attempts DESC, number);
 CREATE INDEX IF NOT EXISTS files_by_name ON files (name, state);
 CREATE INDEX IF NOT EXISTS files_by_hash ON files (sha256, state);
 """
@@ -88,6 +90,10 @@ class Ledger:
 
     def add(self, collection: str, files: Sequence[FileRecord], options: Mapping[str, Any]) -> TaskRecord:
         """A new task with its files, all or nothing; a file that comes with an error is FAILED from the start."""
+        return self.task(self._add(collection, files, options))
+
+    def _add(self, collection: str, files: Sequence[FileRecord], options: Mapping[str, Any]) -> str:
+        """The new task's id."""
         task, now = str(uuid.uuid4()), time.time()
         rows = [(task, f.name, f.sha256, f.bytes, "FAILED" if f.error else "PENDING", f.error, json.dumps(f.wish))
                 for f in files]
@@ -99,14 +105,14 @@ class Ledger:
                 "INSERT INTO files (task, name, sha256, bytes, state, error, pages_done, pages_total, chunks_done,"
                 " chunks_total, warnings, attempts, wish) VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, '[]', 0, ?)", rows
             )
-            _settle(database, task)
-        return self.task(task)
+            settle(database, task)
+        return task
 
     def task(self, task: str) -> TaskRecord:
         """The task and its files as they were at one moment. Raises NotFound for an id that was never given out."""
         with self._database.reading() as database:
             files = database.execute("SELECT * FROM files WHERE task = ? ORDER BY number", (task,)).fetchall()
-            return _task(database, task, tuple(map(_file, files)))
+            return _task(database, task, tuple(map(file_of, files)))
 
     def heading(self, task: str) -> TaskRecord:
         """The task without its files."""
@@ -126,7 +132,7 @@ class Ledger:
         row = self._database.row("SELECT * FROM files WHERE number = ?", (number,))
         if row is None:
             raise NotFound(f"file {number} is not in the ledger")
-        return _file(row)
+        return file_of(row)
 
     def next_open(self) -> FileRecord | None:
         """The oldest file that is not finished. One that was RUNNING when the process died comes first again."""
@@ -136,12 +142,15 @@ class Ledger:
     def waiting(self, limit: int) -> list[tuple[FileRecord, TaskRecord]]:
         """The oldest files that are not finished, those in work among them, each with its task's heading; those begun
         most often come first."""
-        rows = self._database.rows(
-            "SELECT * FROM files WHERE state IN ('RUNNING', 'PENDING')"
-            " ORDER BY state = 'PENDING', attempts DESC, number LIMIT ?", (limit,),
-        )
+        rows: list[sqlite3.Row] = []
+        with self._database.reading() as database:
+            for state in ("RUNNING", "PENDING"):  # an index has each in order, however many wait
+                rows += database.execute(
+                    "SELECT * FROM files WHERE state = ? ORDER BY attempts DESC, number LIMIT ?",
+                    (state, limit - len(rows)),
+                ).fetchall()
         headings = {str(task): self.heading(task) for task in {row["task"] for row in rows}}
-        return [(_file(row), headings[str(row["task"])]) for row in rows]
+        return [(file_of(row), headings[str(row["task"])]) for row in rows]
 
     def open_files(self, collection: str) -> list[FileRecord]:
         """Files of a collection that wait or run."""
@@ -149,7 +158,7 @@ class Ledger:
             "SELECT files.* FROM files JOIN tasks ON tasks.id = files.task WHERE tasks.collection = ?"
             " AND files.state IN ('RUNNING', 'PENDING') ORDER BY number", (collection,),
         )
-        return [_file(row) for row in rows]
+        return [file_of(row) for row in rows]
 
     def open_names(self, collection: str, names: Sequence[str]) -> set[str]:
         """Those of the names that wait or run in a collection."""
@@ -203,7 +212,7 @@ class Ledger:
                 "UPDATE files SET state = 'RUNNING', attempts = attempts + 1, left = 1"
                 " WHERE number = ? AND state IN ('RUNNING', 'PENDING')", (number,),
             ).rowcount
-            _settle(database, _task_of(database, number))
+            settle(database, _task_of(database, number))
         return bool(begun)
 
     def put_back(self, number: int) -> None:
@@ -213,7 +222,7 @@ class Ledger:
                 "UPDATE files SET state = 'PENDING', attempts = MAX(0, attempts - 1)"
                 " WHERE number = ? AND state = 'RUNNING'", (number,),
             )
-            _settle(database, _task_of(database, number))
+            settle(database, _task_of(database, number))
 
     def progress(self, number: int, *, pages: tuple[int, int], chunks: tuple[int, int]) -> None:
         """(done, total) of each, for a file that was begun."""
@@ -231,7 +240,7 @@ class Ledger:
                 "UPDATE files SET state = ?, error = ?, warnings = ?, left = left AND ?"
                 " WHERE number = ? AND state IN ('RUNNING', 'PENDING')", (*said, number),
             ).rowcount
-            _settle(database, _task_of(database, number))
+            settle(database, _task_of(database, number))
         return bool(changed)
 
     def cancel(self, task: str, name: str | None = None) -> list[FileRecord]:
@@ -255,7 +264,7 @@ class Ledger:
                 (said.replace("{name}", file.name), file.number),
             ).rowcount]
             for task in {file.task for file in done}:
-                _settle(database, task)
+                settle(database, task)
         return done
 
     def left_behind(self) -> list[tuple[str, FileRecord]]:
@@ -268,7 +277,7 @@ class Ledger:
             "  WHERE later.sha256 = files.sha256 AND later.name = files.name AND later.number != files.number"
             "  AND theirs.collection = tasks.collection AND later.state IN ('RUNNING', 'PENDING', 'FINISHED'))"
         )
-        return [(str(row["collection"]), _file(row)) for row in rows]
+        return [(str(row["collection"]), file_of(row)) for row in rows]
 
     def cleaned(self, number: int) -> None:
         with self._database.changing() as database:
@@ -283,7 +292,7 @@ class Ledger:
                 " WHERE number = ? AND state IN ('FAILED', 'CANCELLED')", (number,),
             ).rowcount]
             for task in {_task_of(database, number) for number in done}:
-                _settle(database, task)
+                settle(database, task)
         return len(done)
 
 
@@ -291,10 +300,10 @@ def _task_of(database: sqlite3.Connection, number: int) -> str:
     return str(database.execute("SELECT task FROM files WHERE number = ?", (number,)).fetchone()[0])
 
 
-def _settle(database: sqlite3.Connection, task: str) -> None:
-    """A task is what its files are; it failed only when every file did."""
-    rows = database.execute("SELECT DISTINCT state FROM files WHERE task = ?", (task,)).fetchall()
-    state = task_state([str(row["state"]) for row in rows])
+def settle(database: sqlite3.Connection, task: str) -> None:
+    """A task is what its files are; it failed only when every file did. It costs the same however many there are."""
+    state = task_state([state for state in STATES if database.execute(
+        "SELECT 1 FROM files WHERE task = ? AND state = ? LIMIT 1", (task, state)).fetchone()])
     database.execute("UPDATE tasks SET state = ?, updated_s = ? WHERE id = ?", (state, time.time(), task))
 
 
@@ -317,7 +326,7 @@ def _task(database: sqlite3.Connection, task: str, files: tuple[FileRecord, ...]
                       json.loads(row["options"]), files)
 
 
-def _file(row: sqlite3.Row) -> FileRecord:
+def file_of(row: sqlite3.Row) -> FileRecord:
     said = {name: row[name] for name in FileRecord.__dataclass_fields__}
     return FileRecord(**{**said, "warnings": tuple(json.loads(row["warnings"])), "wish": json.loads(row["wish"]),
                          "left": bool(row["left"])})

@@ -21,13 +21,15 @@ NO_RAY = "--ray needs Ray: pip install 'ullage[ray]'"
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """`local` is a cluster of this machine alone. Resources are those of all nodes that are alive."""
+    """`local` is a cluster of this machine alone. Resources are those of all nodes that are alive; several nodes may be
+    on one of the `machines`."""
 
     local: bool
     nodes: int
     cpus: float
     gpus: float
     memory_bytes: int
+    machines: int = 1
 
 
 def has_ray() -> bool:
@@ -65,4 +67,5 @@ def _cluster(local: bool) -> Cluster:
 
     alive = [node for node in ray.nodes() if node["Alive"]]
     total: dict[str, float] = ray.cluster_resources()
-    return Cluster(local, len(alive), total.get("CPU", 0.0), total.get("GPU", 0.0), int(total.get("memory", 0)))
+    return Cluster(local, len(alive), total.get("CPU", 0.0), total.get("GPU", 0.0), int(total.get("memory", 0)),
+                   len({node["NodeManagerAddress"] for node in alive}))
