@@ -26,6 +26,7 @@ import numpy as np
 import psutil
 
 from ullage.bench.load import WORDS, _free_port, quantile
+from ullage.bench.rag_cost import Cost, Meter
 from ullage.bench.rag_stubs import DIMENSION, vectors
 from ullage.errors import EngineFailed, UllageError
 from ullage.store import Chunk, VectorStore
@@ -64,7 +65,7 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class RagLoad:
     """`own` is what is left of the time to the first text without the models; `own_without_database` also without what
-    the server has waited for its search, both in seconds. `cpu_ms` is the server's processor time for an answer,
+    the server has waited for its search, both in seconds. `cost` is what the processes and the machine did,
     `stages_ms` the median and p99 of each stage as the server tells it."""
 
     users: int
@@ -79,7 +80,7 @@ class RagLoad:
     own_without_database_s: tuple[float, ...]
     stages_ms: dict[str, tuple[float, float]]
     models_ms: dict[str, float]
-    cpu_ms: float
+    cost: Cost
     resident_bytes: tuple[int, ...]
 
     @property
@@ -87,12 +88,17 @@ class RagLoad:
         """Answers a second."""
         return self.answered / self.seconds
 
+    @property
+    def cpu_ms(self) -> dict[str, float]:
+        """Processor time of each process for an answer."""
+        return {name: 1e3 * spent / max(1, self.answered) for name, spent in self.cost.cpu_s.items()}
+
     def as_dict(self) -> dict[str, Any]:
         series = {"first_text": self.first_text_s, "own": self.own_s,
                   "own_without_database": self.own_without_database_s}
         return {
             "users": self.users, "think_s": self.think_s, "seconds": self.seconds, "answered": self.answered,
-            "answers_per_s": self.rate, "cpu_ms": self.cpu_ms,
+            "answers_per_s": self.rate, "cpu_ms": self.cpu_ms, "cost": self.cost.as_dict(),
             "failed": self.failed, "wrong": self.wrong, "degraded": self.degraded,
             **{f"{name}_p{share * 100:.0f}_s": quantile(values, share)
                for name, values in series.items() for share in (0.5, 0.99)},
@@ -103,11 +109,11 @@ class RagLoad:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where everything is, and the server's process."""
+    """Where everything is; `processes` are named for what they do."""
 
     rag: str
     stubs: str
-    process: psutil.Process
+    processes: dict[str, psutil.Process]
 
 
 def number_of(passage: int) -> int:
@@ -139,10 +145,11 @@ def bench(*, candidates: int = CANDIDATES, kept: int = KEPT) -> Iterator[Bench]:
     with ExitStack() as up:
         folder = Path(up.enter_context(tempfile.TemporaryDirectory(prefix="ullage-rag-load-")))
         ports = {name: _free_port() for name in ("vectors", "stubs", "rag")}
-        up.enter_context(_process(folder, "vectors", "milvus_lite", "server", "--data-dir", str(folder / "vectors"),
-                                  "--host", "127.0.0.1", "--port", str(ports["vectors"])))
+        database = up.enter_context(_process(
+            folder, "vectors", "milvus_lite", "server", "--data-dir", str(folder / "vectors"),
+            "--host", "127.0.0.1", "--port", str(ports["vectors"])))
         stubs = f"http://127.0.0.1:{ports['stubs']}"
-        up.enter_context(_process(folder, "stubs", "ullage.bench.rag_stubs", str(ports["stubs"])))
+        models = up.enter_context(_process(folder, "stubs", "ullage.bench.rag_stubs", str(ports["stubs"])))
         _wait(f"{stubs}/v1/health/ready")
         uri = f"http://127.0.0.1:{ports['vectors']}"
         _fill(uri)
@@ -155,7 +162,8 @@ def bench(*, candidates: int = CANDIDATES, kept: int = KEPT) -> Iterator[Bench]:
                                            **{f"ULLAGE_{name}": value for name, value in settings.items()}))
         rag = f"http://127.0.0.1:{ports['rag']}"
         _wait(f"{rag}/v1/health/ready")
-        yield Bench(rag, stubs, psutil.Process(server.pid))
+        pids = {"server": server.pid, "database": database.pid, "models": models.pid, "clients": os.getpid()}
+        yield Bench(rag, stubs, {name: psutil.Process(pid) for name, pid in pids.items()})
 
 
 @contextmanager
@@ -205,25 +213,20 @@ def _fill(uri: str) -> None:
 async def measure(where: Bench, *, users: int, seconds: float, think_s: float) -> RagLoad:
     """`users` ask, read the answer to its end, pause for 0 to 2 x `think_s`, and ask again, for so many seconds."""
     resident: list[int] = []
-    watching = asyncio.create_task(_watch(where.process, resident))
+    watching = asyncio.create_task(_watch(where.processes["server"], resident))
     async with httpx.AsyncClient(timeout=ANSWER_S) as http:
         for first in range(WARM_UP):
             await ask(where.rag, first, f"warm-{first}")
         await http.get(f"{where.stubs}/spent")
-        begun, cpu_s = time.perf_counter(), _cpu_s(where.process)
+        begun, meter = time.perf_counter(), Meter(where.processes)
         try:
             found = await asyncio.gather(*(_user(where.rag, user, begun + seconds, think_s) for user in range(users)))
         finally:
             watching.cancel()
+        cost = meter.read()
         spent: dict[str, dict[str, float]] = (await http.get(f"{where.stubs}/spent")).json()
     answers = [answer for part in found for answer in part]
-    cost_s = _cpu_s(where.process) - cpu_s
-    return _summed(answers, spent, users, think_s, time.perf_counter() - begun, cost_s, resident)
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    return _summed(answers, spent, users, think_s, cost, resident)
 
 
 async def _watch(process: psutil.Process, resident: list[int]) -> None:
@@ -281,15 +284,15 @@ def _read(request: str, status: int, passage: int, first_s: float, whole_s: floa
 
 
 def _summed(
-    answers: Sequence[Asked], spent: dict[str, dict[str, float]], users: int, think_s: float, seconds: float,
-    cpu_s: float, resident: list[int],
+    answers: Sequence[Asked], spent: dict[str, dict[str, float]], users: int, think_s: float, cost: Cost,
+    resident: list[int],
 ) -> RagLoad:
     good = [answer for answer in answers if answer.status == 200 and answer.first_s]
     own = [answer.first_s - sum(spent.get(answer.request, {}).values()) for answer in good]
     searched = [answer.stages.get(DATABASE_STAGE, 0.0) / 1e3 for answer in good]
     names = sorted({name for answer in good for name in answer.stages})
     return RagLoad(
-        users=users, think_s=think_s, seconds=seconds, answered=len(good), failed=len(answers) - len(good),
+        users=users, think_s=think_s, seconds=cost.seconds, answered=len(good), failed=len(answers) - len(good),
         wrong=sum(not answer.right for answer in good), degraded=sum(bool(answer.degraded) for answer in good),
         first_text_s=tuple(answer.first_s for answer in good),
         own_s=tuple(own),
@@ -298,6 +301,6 @@ def _summed(
                           quantile([a.stages.get(name, 0.0) for a in good], 0.99)) for name in names},
         models_ms={model: 1e3 * quantile([spent.get(a.request, {}).get(model, 0.0) for a in good], 0.5)
                    for model in MODELS},
-        cpu_ms=1e3 * cpu_s / max(1, len(good)),
+        cost=cost,
         resident_bytes=tuple(resident),
     )

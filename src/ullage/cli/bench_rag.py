@@ -43,12 +43,15 @@ def _show(found: RagLoad) -> None:
         shown.add_row(f"stage {name}", f"{middle:.1f}", f"{worst:.1f}")
     out().print(shown)
     models = ", ".join(f"{name} {value:.1f} ms" for name, value in found.models_ms.items())
-    memory = found.resident_bytes or (0,)
+    memory, cost = found.resident_bytes or (0,), found.cost
     for line in (
         f"{found.users} users, {found.think_s:g} s between their questions: {found.answered} answers in "
         f"{found.seconds:.0f} s, {found.rate:.1f} a second; failed {found.failed}, wrong {found.wrong}, degraded "
         f"{found.degraded}",
-        f"the models' own time (p50): {models}; the server's processor time: {found.cpu_ms:.1f} ms an answer",
+        f"the models' own time (p50): {models}",
+        f"processor time of an answer: {', '.join(f'{name} {value:.1f} ms' for name, value in found.cpu_ms.items())}",
+        f"the machine: {cost.cores} cores, {cost.busy * 100:.0f} % busy, {cost.others_cores:.2f} cores by what is not "
+        f"of this run; load {cost.load[0]:.1f} before, {cost.load[1]:.1f} after",
         f"resident memory: {mib(memory[0])} at the start, {mib(memory[len(memory) // 2])} half way, "
         f"{mib(memory[-1])} at the end",
     ):

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from ullage.clients.door import door_of
 from ullage.clients.line import LineBroken, Reply, encoded, line_to
@@ -41,6 +42,14 @@ class _Again(Exception):
         if self._after_s is not None:
             return max(SHORTEST_WAIT_S, self._after_s)
         return min(LONGEST_WAIT_S, SHORTEST_WAIT_S * 2.0 ** (attempt - 1))
+
+
+def _failure(state: RetryCallState) -> _Again:
+    """Of the attempt that was just made."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    if not isinstance(error, _Again):
+        raise TypeError(f"{error!r} is not to be tried again")
+    return error
 
 
 class ModelClient:
@@ -124,16 +133,15 @@ class ModelClient:
     async def _persistent(self, method: str, path: str, content: bytes | None) -> Any:
         """Attempts until one holds, none is left, or the next would begin after the deadline."""
         clock = asyncio.get_running_loop().time
-        deadline, attempt = clock() + self._timeout_s, 1
-        while True:
-            try:
-                return await self._attempt(method, path, content)
-            except _Again as error:
-                wait_s = error.wait_s(attempt)
-                if (attempt >= ATTEMPTS_WHEN_BROKEN and not error.busy) or clock() + wait_s >= deadline:
-                    raise
-            await asyncio.sleep(wait_s)
-            attempt += 1
+        deadline = clock() + self._timeout_s
+
+        def over(state: RetryCallState) -> bool:
+            broken = state.attempt_number >= ATTEMPTS_WHEN_BROKEN and not _failure(state).busy
+            return broken or clock() + state.upcoming_sleep >= deadline
+
+        attempts = AsyncRetrying(retry=retry_if_exception_type(_Again), stop=over, sleep=asyncio.sleep, reraise=True,
+                                 wait=lambda state: _failure(state).wait_s(state.attempt_number))
+        return await attempts(self._attempt, method, path, content)
 
     async def _attempt(self, method: str, path: str, content: bytes | None) -> Any:
         try:

@@ -32,6 +32,8 @@ SECOND_QUOTE_ABOVE = -1.1
 
 _LABEL = re.compile(r"^(?:answer|a|response|excerpt)\s*:\s*", re.I)
 _MARKS = re.compile(r"\s*\[\d+\]")
+_MAY_END = re.compile(r"[.!?…][\"'”’)\]]*\s+\S|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+"""What stands where a sentence ends and another begins: without it there is one sentence, and it goes on."""
 
 
 UNSUPPORTED = " [unsupported]"
@@ -79,6 +81,8 @@ class Draft:
     def hear(self, piece: str) -> Iterator[str]:
         """Take in a piece of the stream; give the sentences that are complete."""
         self._pending += piece
+        if _MAY_END.search(self._pending) is None:
+            return
         units = split(self._pending)
         complete = units[:-1] if not self._pending.endswith("\n") else units
         if complete:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,7 @@ class Evidence:
     cosine: float = 0.0
     gap: float = 0.0
     behind: int = 0
-    score: float = field(default=0.0)
+    score: float = 0.0
 
     @property
     def text(self) -> str:
@@ -79,16 +79,21 @@ def candidates(question: Question, passages: Sequence[Passage], ranks: Sequence[
     """
     found: list[Evidence] = []
     seen: set[tuple[str, str]] = set()
+    scales = _Scales(question)
     read = passages if ranks else passages[:PASSAGES_READ]
     for at, passage in enumerate(read):
         units = split(passage.text, passage.body_at)
-        said = [question.terms.keys() & set(analyze(unit.text)) for unit in units]
+        terms = [frozenset(analyze(unit.text)) for unit in units]
+        said = [question.terms.keys() & own for own in terms]
+        above = frozenset(analyze(" ".join(passage.headings)))
         for index, unit in enumerate(units):
             key = (passage.document, unit.spoken)
             if key not in seen:
                 seen.add(key)
-                item = _weigh(question, at, unit, _around(passage, units, index), *_near(units, said, index))
-                found.append(replace(item, behind=ranks[at] if ranks else at))
+                own = terms[index] if unit.kind != "row" else frozenset(analyze(unit.plain))
+                levels = _levels(own, unit, above, *_near(units, said, index))
+                found.append(_weigh(scales, at, unit, _around(passage, units, index), levels,
+                                    ranks[at] if ranks else at))
     return _ranked(found)
 
 
@@ -100,16 +105,22 @@ def texts_to_embed(question: Question, found: Sequence[Evidence]) -> tuple[list[
 def with_vectors(question: Question, found: Sequence[Evidence], asking: Float32, saying: Float32) -> list[Evidence]:
     """The same sentences weighed again, best first, by the vectors [n, dimension] of `texts_to_embed`."""
     terms = list(question.without_each_term())
+    scales = _Scales(question)
     cosines = _unit(saying) @ _unit(asking).T
     return _ranked(
-        _in_other_words(question, item, float(row[0]), dict(zip(terms, (row[0] - row[1:]).tolist(), strict=True)))
+        _in_other_words(scales, item, float(row[0]), dict(zip(terms, (row[0] - row[1:]).tolist(), strict=True)))
         for item, row in zip(found, cosines, strict=True)
     )
 
 
 def without_vectors(found: Sequence[Evidence]) -> list[Evidence]:
     """The same sentences where no embedder answers: words alone say how near they are to the question."""
-    return _ranked(replace(item, cosine=COSINE_OF_NOTHING + COSINE_OF_WORDS * item.own) for item in found)
+    return _ranked(_by_words(item) for item in found)
+
+
+def _by_words(item: Evidence) -> Evidence:
+    cosine = COSINE_OF_NOTHING + COSINE_OF_WORDS * item.own
+    return replace(item, cosine=cosine, score=_score(item.asked, item.answers, item.missing, item.behind, cosine))
 
 
 def _unit(vectors: Float32) -> Float32:
@@ -117,17 +128,40 @@ def _unit(vectors: Float32) -> Float32:
     return np.asarray(vectors / lengths, np.float32)
 
 
-def _in_other_words(question: Question, item: Evidence, cosine: float, nearer: Mapping[str, float]) -> Evidence:
+class _Scales:
+    """A question's terms as weights, with their sums, for the many sentences that are weighed against it."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.terms = question.terms
+        self.asked = {term: weight for term, weight in question.terms.items() if term in question.asked}
+        self._all, self._of = sum(self.terms.values()), sum(self.asked.values())
+
+    def coverage(self, credit: Mapping[str, float]) -> float:
+        return sum(weight * credit[term] for term, weight in self.terms.items()) / self._all if self._all else 1.0
+
+    def own(self, credit: Mapping[str, float]) -> float:
+        """Of the terms that stand in the sentence or its table's head."""
+        if not self._all:
+            return 1.0
+        return sum(weight for term, weight in self.terms.items() if credit[term] >= HEADER_CREDIT) / self._all
+
+    def of_asked(self, credit: Mapping[str, float]) -> float:
+        return sum(weight * credit[term] for term, weight in self.asked.items()) / self._of if self._of else 1.0
+
+
+def _in_other_words(scales: _Scales, item: Evidence, cosine: float, nearer: Mapping[str, float]) -> Evidence:
     credit = dict(item.credit)
     gap = 0.0
     for term, gain in nearer.items():
         if credit[term] < BEFORE_CREDIT:
             said = min(OTHER_WORDS_CREDIT, max(0.0, gain / 0.06))
             credit[term] = max(credit[term], said)
-            if term in question.asked:
+            if term in scales.asked:
                 gap = max(gap, -gain)
-    return replace(item, credit=credit, coverage=_share(question.terms, credit), asked=_share(_of(question), credit),
-                   cosine=cosine, gap=gap)
+    asked = scales.of_asked(credit)
+    return replace(item, credit=credit, coverage=scales.coverage(credit), asked=asked, cosine=cosine, gap=gap,
+                   score=_score(asked, item.answers, item.missing, item.behind, cosine, gap))
 
 
 def _around(passage: Passage, units: Sequence[Unit], index: int) -> Surroundings:
@@ -154,41 +188,44 @@ def _near(units: Sequence[Unit], said: Sequence[set[str]], index: int) -> tuple[
             set().union(*(terms for start, terms in outside if start > here.start)))
 
 
+def _levels(
+    own: Set[str], unit: Unit, above: Set[str], before: Set[str], after: Set[str]
+) -> tuple[tuple[Set[str], float], ...]:
+    """Terms and what they are worth, from the sentence itself (`own`) outwards; `above` are those of the headings."""
+    header = frozenset(analyze(" ".join(unit.header))) if unit.header else frozenset[str]()
+    return ((own, 1.0), (header, HEADER_CREDIT), (above, HEADING_CREDIT), (before, BEFORE_CREDIT),
+            (after, AFTER_CREDIT))
+
+
 def _weigh(
-    question: Question, rank: int, unit: Unit, around: Surroundings, before: set[str], after: set[str]
+    scales: _Scales, rank: int, unit: Unit, around: Surroundings, levels: tuple[tuple[Set[str], float], ...],
+    behind: int,
 ) -> Evidence:
-    """`before` and `after` are the question's terms there."""
-    plain = unit.plain
-    levels: tuple[tuple[Set[str], float], ...] = (
-        (frozenset(analyze(plain)), 1.0),
-        (frozenset(analyze(around.header)), HEADER_CREDIT),
-        (frozenset(analyze(" ".join(around.headings))), HEADING_CREDIT),
-        (before, BEFORE_CREDIT),
-        (after, AFTER_CREDIT),
-    )
-    credit = {
-        term: max((share for terms, share in levels if term in terms), default=0.0) for term in question.terms
-    }
+    """`levels` are worth less and less."""
+    question, plain = scales.question, unit.plain
+    credit = {}
+    for term in scales.terms:
+        credit[term] = 0.0
+        for terms, share in levels:
+            if term in terms:
+                credit[term] = share
+                break
+    asked = scales.of_asked(credit)
+    answers = holds_answer(question, plain, f"{plain} {around.header}")
+    missing = missing_subjects(question, plain, around)
     return Evidence(
         passage=rank,
         unit=unit,
         around=around,
         credit=credit,
-        coverage=_share(question.terms, credit),
-        own=_share(question.terms, {term: float(value >= HEADER_CREDIT) for term, value in credit.items()}),
-        answers=holds_answer(question, plain, f"{plain} {around.header}"),
-        asked=_share(_of(question), credit),
-        missing=missing_subjects(question, plain, around),
+        coverage=scales.coverage(credit),
+        own=scales.own(credit),
+        asked=asked,
+        answers=answers,
+        missing=missing,
+        behind=behind,
+        score=_score(asked, answers, missing, behind),
     )
-
-
-def _of(question: Question) -> dict[str, float]:
-    return {term: weight for term, weight in question.terms.items() if term in question.asked}
-
-
-def _share(weights: Mapping[str, float], credit: Mapping[str, float]) -> float:
-    total = sum(weights.values())
-    return sum(weight * credit[term] for term, weight in weights.items()) / total if total else 1.0
 
 
 def holds_answer(question: Question, text: str, units: str = "") -> bool:
@@ -205,11 +242,12 @@ def holds_answer(question: Question, text: str, units: str = "") -> bool:
 
 
 def _ranked(found: Iterable[Evidence]) -> list[Evidence]:
-    scored = [replace(item, score=_score(item)) for item in found]
-    return sorted(scored, key=lambda item: -item.score)
+    return sorted(found, key=lambda item: -item.score)
 
 
-def _score(item: Evidence) -> float:
+def _score(
+    asked: float, answers: bool, missing: tuple[str, ...], behind: int, cosine: float = 0.0, gap: float = 0.0
+) -> float:
     """Log odds that this sentence answers, above those that nothing does: at 0 it is worth an answer.
 
     Multinomial fit (which sentence, or none) over 138 questions on the sample handbook, 52 of them unanswerable, with
@@ -217,11 +255,11 @@ def _score(item: Evidence) -> float:
     declined. The last term holds 0.5 more than the fit gives, which trades declined questions for answered ones.
     """
     return (
-        3.8 * item.asked
-        + 5.7 * item.cosine
-        + (2.6 if item.answers else 0.0)
-        - 3.8 * min(len(item.missing), 2)
-        - 10.0 * item.gap
-        - 0.42 * item.behind
+        3.8 * asked
+        + 5.7 * cosine
+        + (2.6 if answers else 0.0)
+        - 3.8 * min(len(missing), 2)
+        - 10.0 * gap
+        - 0.42 * behind
         - 6.9
     )

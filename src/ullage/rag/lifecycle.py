@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from ullage.errors import UllageError
@@ -17,6 +18,10 @@ WATCH_S = 5.0
 THREADS = 64
 """Most wait for the database. asyncio's own number, six on two cores, made questions wait for each other's searches."""
 
+SWITCH_S = 0.001
+"""How long a thread that reads what a search found may keep the interpreter while the event loop waits for it. Python's
+own 5 ms would be waited at each of the loop's system calls."""
+
 
 class RagLifecycle:
     """Ranking, LLM and, where the database can search by words, the embedder may be away: answers say so."""
@@ -27,6 +32,7 @@ class RagLifecycle:
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self, health: Health) -> None:
+        sys.setswitchinterval(SWITCH_S)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "rag"))
         while reason := await missing(self._rag.clients, self._rag.settings):
             health.loading(f"waiting: {reason}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ullage.store import PLACE_KEYS, Chunk, Hit
+from ullage.store.fusion import FoundRow
 
 _PAGED = (".pdf", ".pptx", ".ppt", ".tif", ".tiff", ".docx")
 """Formats with pages; the store calls all of any other document page 1."""
@@ -32,6 +33,12 @@ class Passage:
     created_s: float = 0.0
     content_hash: str = ""
     ordinal: int = 0
+
+    def ranked(self, logit: float) -> Passage:
+        """The same passage with the reranker's score."""
+        return Passage(self.text, self.document, self.page, self.headings, self.kind, self.collection,
+                       self.retrieval_rank, self.retrieval_score, logit, self.metadata, self.created_s,
+                       self.content_hash, self.ordinal)
 
     @property
     def box(self) -> tuple[float, ...]:
@@ -62,11 +69,11 @@ class Passage:
         return f'{self.document}, "{self.headings[-1]}"' if self.headings else self.document
 
 
-def from_hit(hit: Hit, rank: int, collection: str) -> Passage:
-    return replace(from_chunk(hit.chunk, collection), retrieval_rank=rank, retrieval_score=hit.score)
+def from_hit(hit: Hit | FoundRow, rank: int, collection: str) -> Passage:
+    return from_chunk(hit.chunk, collection, rank, hit.score)
 
 
-def from_chunk(chunk: Chunk, collection: str) -> Passage:
+def from_chunk(chunk: Chunk, collection: str, rank: int = 0, score: float = 0.0) -> Passage:
     return Passage(
         text=chunk.text,
         document=chunk.document,
@@ -74,6 +81,8 @@ def from_chunk(chunk: Chunk, collection: str) -> Passage:
         headings=chunk.path,
         kind=chunk.type,
         collection=collection,
+        retrieval_rank=rank,
+        retrieval_score=score,
         metadata=chunk.metadata,
         created_s=chunk.created_s,
         content_hash=chunk.content_hash,

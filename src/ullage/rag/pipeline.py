@@ -46,6 +46,10 @@ CONTEXT_CHARACTERS = 60_000
 CONTEXT_CHARACTERS_BUNDLED = 4_000
 """Of whole pages before the LLM; the bundled one has a small context."""
 
+WEIGHED_AT_ONCE = 6_000
+"""Characters of passages that are weighed on the event loop, in some 3 ms; more goes to a thread, whose turns at the
+interpreter cost every other question about as much."""
+
 
 class Rag:
     """Raises NotFound for a missing collection, InvalidRequest for a filter at fault, DependencyDown or
@@ -151,7 +155,8 @@ class Rag:
         ranked = Reranked(found.passages)
         if asked.rerank:
             rests = None if "ranking" in asked.endpoints else self.rests
-            ranked = await rerank(clients.ranking, question, found.passages, rests)
+            ranked = await rerank(clients.ranking, question, found.passages, rests, most=asked.rerank_top_k,
+                                  least_score=asked.least_score)
             if ranked.degraded and not self.settings.degrade:
                 raise unavailable("Reranker", clients.ranking.base_url)
             watch.lap("rerank")
@@ -230,7 +235,8 @@ class Rag:
             question = read_question(text, [passage.text for passage in ordered.passages])
             return question, candidates(question, context.read, context.ranks)[:CANDIDATES_EMBEDDED]
 
-        question, found = await asyncio.to_thread(read)
+        short = sum(len(passage.text) for passage in context.read) <= WEIGHED_AT_ONCE
+        question, found = read() if short else await asyncio.to_thread(read)
         if not found:
             return question, []
         if "embedding" in ordered.degraded:
@@ -244,7 +250,7 @@ class Rag:
                 raise unavailable("Embedding", clients.embedding.base_url) from None
             log.warning("weighing the evidence by words alone", reason=error.message)
             return question, without_vectors(found)
-        return question, await asyncio.to_thread(with_vectors, question, found, *vectors)
+        return question, with_vectors(question, found, *vectors)
 
     async def _answered(
         self, asked: Asked, clients: Clients, ground: Ground, watch: Stopwatch

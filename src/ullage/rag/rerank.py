@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +35,13 @@ class Reranked:
 
 
 async def rerank(
-    client: RankingClient, query: str, passages: Sequence[Passage], rests: Rests | None = None
+    client: RankingClient, query: str, passages: Sequence[Passage], rests: Rests | None = None, *,
+    most: int | None = None, least_score: float = 0.0,
 ) -> Reranked:
-    """All passages, best first. A ranking service that is away, slow or talks rubbish costs the order, not the answer.
+    """The passages, best first: all, or the first `most` whose shown score is `least_score` at least.
 
-    The client's own timeout bounds the wait. With `rests` it is not asked while it rests.
+    A ranking service that is away, slow or talks rubbish costs the order, not the answer. The client's own timeout
+    bounds the wait. With `rests` it is not asked while it rests.
     """
     head, tail = list(passages[:PASSAGES_PER_CALL]), list(passages[PASSAGES_PER_CALL:])
     if not head:
@@ -53,8 +56,8 @@ async def rerank(
     except (Unavailable, DeadlineExceeded, RequestError) as error:
         log.warning("answering in retrieval order", reason=error.message)
         return Reranked(tuple(passages), ("ranking",), error.message)
-    ranked = [replace(head[i], logit=float(logits[i])) for i in order]
-    return Reranked((*ranked, *tail))
+    worth = (head[i].ranked(logit) for i in order if shown_score(logit := float(logits[i])) >= least_score)
+    return Reranked(tuple(islice(chain(worth, tail), most)))
 
 
 def fused(logits: npt.NDArray[np.float32], retrieval: Sequence[float], scale: Scale) -> list[int]:

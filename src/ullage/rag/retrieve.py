@@ -17,8 +17,8 @@ from ullage.rag.passage import Passage, from_hit
 from ullage.rag.rests import Rests, unavailable
 from ullage.rag.stopwatch import Stopwatch
 from ullage.settings import Settings
-from ullage.store import Hit, fields_of
-from ullage.store.fusion import RRF_K, fuse
+from ullage.store import fields_of
+from ullage.store.fusion import RRF_K, FoundRow, fuse
 
 Float32 = npt.NDArray[np.float32]
 
@@ -92,54 +92,58 @@ class Retriever:
 
     async def _by_meaning(
         self, clients: Clients, collection: str, vector: Float32 | None, k: int, filter: str
-    ) -> list[Hit]:
+    ) -> list[FoundRow]:
         if vector is None:
             return []
-        return await asyncio.to_thread(clients.vectors.search_dense, collection, vector, k, filter=filter)
+        return await asyncio.to_thread(clients.vectors.find_dense, collection, vector, k, filter=filter)
 
-    async def _by_words(self, clients: Clients, collection: str, text: str, k: int, filter: str) -> list[Hit] | None:
+    async def _by_words(
+        self, clients: Clients, collection: str, text: str, k: int, filter: str
+    ) -> list[FoundRow] | None:
         """None where the database, or the settings, have no search by words."""
         if self._settings.search_type == "dense":
             return None
 
-        def search() -> list[Hit] | None:
+        def search() -> list[FoundRow] | None:
             if not clients.vectors.abilities().sparse:
                 return None
-            return clients.vectors.search_lexical(collection, text, k, filter=filter)
+            return clients.vectors.find_lexical(collection, text, k, filter=filter)
 
         return await asyncio.to_thread(search)
 
     def _fused(
-        self, asked: Asked, collections: Sequence[str], texts: int, meaning: Sequence[list[Hit]],
-        words: Sequence[list[Hit]]
+        self, asked: Asked, collections: Sequence[str], texts: int, meaning: Sequence[list[FoundRow]],
+        words: Sequence[list[FoundRow]]
     ) -> tuple[Passage, ...]:
         """Each collection's best, then all together by score; a passage found for several texts counts once."""
         best: dict[tuple[str, str], Passage] = {}
         for at, collection in enumerate(collections):
             for part in range(at * texts, (at + 1) * texts):
                 for rank, hit in enumerate(self._one(meaning[part], words[part], asked.retrieve_top_k)):
-                    passage, key = from_hit(hit, rank, collection), (collection, hit.chunk.id)
-                    if key not in best or passage.retrieval_score > best[key].retrieval_score:
-                        best[key] = passage
+                    key = (collection, hit.id)
+                    if key not in best or hit.score > best[key].retrieval_score:
+                        best[key] = from_hit(hit, rank, collection)
         ordered = sorted(best.values(), key=lambda passage: -passage.retrieval_score)
         if texts > 1:
             ordered = [replace(passage, retrieval_rank=rank) for rank, passage in enumerate(ordered)]
         return tuple(ordered)
 
-    def _one(self, meaning: list[Hit], words: list[Hit], k: int) -> list[Hit]:
+    def _one(self, meaning: list[FoundRow], words: list[FoundRow], k: int) -> list[FoundRow]:
         if self._settings.search_fusion == "rrf":
             return fuse([*meaning, *words], k, RRF_K)
         return weighted(meaning, words, k, self._settings.dense_weight, self._settings.sparse_weight)
 
 
-def weighted(meaning: Sequence[Hit], words: Sequence[Hit], k: int, dense: float, sparse: float) -> list[Hit]:
+def weighted(
+    meaning: Sequence[FoundRow], words: Sequence[FoundRow], k: int, dense: float, sparse: float
+) -> list[FoundRow]:
     """Both scores brought to [0, 1] (cosine by (1 + c) / 2, BM25 by its arc tangent) and added by weight."""
     scores: dict[str, float] = {}
-    hits: dict[str, Hit] = {}
+    hits: dict[str, FoundRow] = {}
     for hit, score in (*((hit, dense * (1 + hit.score) / 2) for hit in meaning),
                        *((hit, sparse * 2 / math.pi * math.atan(hit.score)) for hit in words)):
-        before = hits.get(hit.chunk.id)
-        hits[hit.chunk.id] = hit if before is None else replace(hit, ranks={**before.ranks, **hit.ranks})
-        scores[hit.chunk.id] = scores.get(hit.chunk.id, 0.0) + score
+        before = hits.get(hit.id)
+        hits[hit.id] = hit if before is None else replace(hit, ranks={**before.ranks, **hit.ranks})
+        scores[hit.id] = scores.get(hit.id, 0.0) + score
     found = [replace(hit, score=scores[key]) for key, hit in hits.items()]
-    return sorted(found, key=lambda hit: (-hit.score, hit.chunk.id))[:k]
+    return sorted(found, key=lambda hit: (-hit.score, hit.id))[:k]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ullage.rag.question import Question
 from ullage.rag.values import Value, key_of, names, values
+
+_LONG_NUMBER = re.compile(r"[0-9]{3,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,11 @@ def named(name: Value, sentence: str, around: Surroundings) -> bool:
 
 
 def valued(value: Value, sentence: str, around: Surroundings) -> bool:
-    near = key_of(" ".join((sentence, around.header, *around.headings)))
+    said = " ".join((sentence, around.header, *around.headings))
     parts = value.key.split() if value.kind == "date" else [value.key]
+    if not _may_have(f"{said} {around.previous}", parts):
+        return False
+    near = key_of(said)
     if all(_has(near, part) for part in parts):
         return True
     kinds = {"year", "date"} if value.kind in ("year", "date") else {value.kind}
@@ -55,4 +61,12 @@ def valued(value: Value, sentence: str, around: Surroundings) -> bool:
 
 def _has(text: str, key: str) -> bool:
     """`key` as whole words, ignoring case; the parts of a longer name may stand apart."""
-    return re.search(rf"(?<![\w]){re.escape(key)}(?![\w])", text.lower()) is not None
+    lowered = text.lower()
+    return key in lowered and re.search(rf"(?<![\w]){re.escape(key)}(?![\w])", lowered) is not None
+
+
+def _may_have(text: str, keys: Sequence[str]) -> bool:
+    """A number of three digits and more is written in digits, thousands' commas aside: a text without them cannot have
+    it, and need not be read."""
+    bare = text.replace(",", "")
+    return all(run in bare for key in keys for run in _LONG_NUMBER.findall(key))

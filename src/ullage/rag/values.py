@@ -45,37 +45,63 @@ _UNIT = (
     r"grams?|watts?|kilowatts?|megawatts?|volts?|amps?|hertz|points?|parts|pages?|characters?|cycles)"
 )
 
-_PATTERNS: tuple[tuple[ValueKind, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern, flags))  # type: ignore[misc]
-    for kind, pattern, flags in (
-        ("money", rf"[£$€]\s?(?:{_DIGITS}){_SCALE}", 0),
-        ("money", rf"(?<![\w.,])(?:{_DIGITS}){_SCALE}\s?(?:pounds?|euros?|dollars?|pence|cents?|p|EUR|USD|GBP)\b", 0),
-        ("percent", rf"(?<![\w.,])(?:{_DIGITS}|{_WORDED})\s?(?:%|per\s?cent\b)", re.I),
-        ("date", rf"\b\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}\b(?:,?\s+\d{{4}})?", re.I),
-        ("date", rf"\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?:,?\s+\d{{4}})?", re.I),
-        ("date", rf"\b{_MONTH}\s+\d{{4}}\b", re.I),
-        ("date", r"\b\d{4}-\d{2}-\d{2}\b", 0),
-        ("date", r"\b(?:January|February|March|April|June|July|August|September|October|November|December)\b", 0),
-        ("date", rf"\b{_WEEKDAY}\b", re.I),
-        ("time", r"\b\d{1,2}:\d{2}\b", 0),
-        ("time", r"\b(?:noon|midnight|sunrise|sunset|dawn|dusk)\b", re.I),
-        ("time", r"\b\d{1,2}\s?[ap]\.?m\b", re.I),
-        ("phone", r"\b(?:extension|ext\.?|telephone|phone|call|dial)\s+\+?\d[\d -]{2,}", re.I),
-        ("phone", r"(?<![\w.,])\+?\d{2,5}(?:[ -]\d{2,6}){2,}", 0),
-        ("duration", rf"(?<![\w.,]){_COUNT}[\s-]+(?:(?:working|full|calendar)\s)?(?:{_SPAN})(?![\w/])", re.I),
+_COUNTING = frozenset((*_TENS, *_SINGLE))
+_MONTHS = frozenset(
+    "january february march april may june july august september october november december "
+    "jan feb mar apr jun jul aug sep sept oct nov dec".split()
+)
+_PER = ("hour", "day", "night", "week", "month", "year")
+_SPANS = frozenset(
+    f"{part}{span}{plural}" for part in ("", "milli") for plural in ("", "s")
+    for span in ("second", "minute", "fortnight", "decade", *_PER)
+) | frozenset("ms sec secs min mins hr hrs s h".split())
+_PERCENT = frozenset(("%", "cent", "percent", *(f"{word}percent" for word in (*_TENS, *_ONES, *_SINGLE))))
+_DAYS = frozenset(f"{day}day{plural}" for plural in ("", "s")
+                  for day in ("mon", "tues", "wednes", "thurs", "fri", "satur", "sun"))
+_OFTEN = frozenset("hourly daily nightly weekly fortnightly monthly quarterly yearly annually continuously".split())
+_HOURS = frozenset("noon midnight sunrise sunset dawn dusk".split())
+_CALLED = frozenset("extension ext telephone phone call dial".split())
+_NEEDS_DIGIT: frozenset[str] = frozenset()
+
+# Every match holds one of the words (or a digit, where there are none): most texts have none, and are not searched.
+_PATTERNS: tuple[tuple[ValueKind, re.Pattern[str], frozenset[str]], ...] = tuple(
+    (kind, re.compile(pattern, flags), needs)  # type: ignore[misc]
+    for kind, pattern, flags, needs in (
+        ("money", rf"[£$€]\s?(?:{_DIGITS}){_SCALE}", 0, _NEEDS_DIGIT),
+        ("money", rf"(?<![\w.,])(?:{_DIGITS}){_SCALE}\s?(?:pounds?|euros?|dollars?|pence|cents?|p|EUR|USD|GBP)\b", 0,
+         _NEEDS_DIGIT),
+        ("percent", rf"(?<![\w.,])(?:{_DIGITS}|{_WORDED})\s?(?:%|per\s?cent\b)", re.I, _PERCENT),
+        ("date", rf"\b\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}\b(?:,?\s+\d{{4}})?", re.I, _MONTHS),
+        ("date", rf"\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?:,?\s+\d{{4}})?", re.I, _MONTHS),
+        ("date", rf"\b{_MONTH}\s+\d{{4}}\b", re.I, _MONTHS),
+        ("date", r"\b\d{4}-\d{2}-\d{2}\b", 0, _NEEDS_DIGIT),
+        ("date", r"\b(?:January|February|March|April|June|July|August|September|October|November|December)\b", 0,
+         _MONTHS),
+        ("date", rf"\b{_WEEKDAY}\b", re.I, _DAYS),
+        ("time", r"\b\d{1,2}:\d{2}\b", 0, _NEEDS_DIGIT),
+        ("time", r"\b(?:noon|midnight|sunrise|sunset|dawn|dusk)\b", re.I, _HOURS),
+        ("time", r"\b\d{1,2}\s?[ap]\.?m\b", re.I, _NEEDS_DIGIT),
+        ("phone", r"\b(?:extension|ext\.?|telephone|phone|call|dial)\s+\+?\d[\d -]{2,}", re.I, _CALLED),
+        ("phone", r"(?<![\w.,])\+?\d{2,5}(?:[ -]\d{2,6}){2,}", 0, _NEEDS_DIGIT),
+        ("duration", rf"(?<![\w.,]){_COUNT}[\s-]+(?:(?:working|full|calendar)\s)?(?:{_SPAN})(?![\w/])", re.I, _SPANS),
         ("duration", r"\b(?:every|each|per|a|once an?|twice an?)\s(?:second\s|other\s)?"
-         r"(?:hour|day|night|week|month|year)\b", re.I),
+         r"(?:hour|day|night|week|month|year)\b", re.I, frozenset(_PER)),
         ("duration", r"\b(?:hourly|daily|nightly|weekly|fortnightly|monthly|quarterly|yearly|annually|continuously)\b",
-         re.I),
-        ("quantity", rf"(?<![\w.,])(?:{_DIGITS})\s?{_UNIT}(?![\w])", 0),
-        ("quantity", rf"\b(?:{_WORDED})\s{_UNIT}(?![\w])", re.I),
-        ("identifier", r"\b(?=[A-Z0-9/-]*\d)(?=[A-Z0-9/-]*[A-Z])[A-Z0-9]+(?:[-/][A-Z0-9]+)*\b", 0),
-        ("identifier", r"\b[A-Z]{2,}(?:-[A-Z0-9]+)+\b", 0),
-        ("year", r"(?<![\w.,:£$€-])(?:19|20)\d{2}(?![\w:]|[.,]\d)", 0),
-        ("number", rf"(?<![\w.,])(?:{_DIGITS})(?![\w])", 0),
-        ("number", rf"\b(?:{_WORDED}|none|once|twice)\b", re.I),
+         re.I, _OFTEN),
+        ("quantity", rf"(?<![\w.,])(?:{_DIGITS})\s?{_UNIT}(?![\w])", 0, _NEEDS_DIGIT),
+        ("quantity", rf"\b(?:{_WORDED})\s{_UNIT}(?![\w])", re.I, _COUNTING),
+        ("identifier", r"\b(?=[A-Z0-9/-]*\d)(?=[A-Z0-9/-]*[A-Z])[A-Z0-9]+(?:[-/][A-Z0-9]+)*\b", 0, _NEEDS_DIGIT),
+        ("identifier", r"\b[A-Z]{2,}(?:-[A-Z0-9]+)+\b", 0, frozenset("-")),
+        ("year", r"(?<![\w.,:£$€-])(?:19|20)\d{2}(?![\w:]|[.,]\d)", 0, _NEEDS_DIGIT),
+        ("number", rf"(?<![\w.,])(?:{_DIGITS})(?![\w])", 0, _NEEDS_DIGIT),
+        ("number", rf"\b(?:{_WORDED}|none|once|twice)\b", re.I, _COUNTING | {"none", "once", "twice"}),
     )
 )
+_PIECES = re.compile(r"[a-z]+|[%-]")
+_ANY_DIGIT = re.compile(r"\d")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_BETWEEN_WORDS = re.compile(r"[^\w£$€%°.,/:+-]+")
+_LETTERS = re.compile(r"\b[a-z]+(?:-[a-z]+)?\b")
 
 _NAME_WORD = r"[A-Z][^\W\d_]*+(?!\d)(?:['’-][^\W\d_]+)*\.?"
 _NAME = re.compile(rf"(?<![^\W_]){_NAME_WORD}(?:\s+(?:&\s+|of\s+|the\s+|de\s+|van\s+|von\s+)?{_NAME_WORD})*")
@@ -106,7 +132,12 @@ def _values_of(text: str) -> tuple[Value, ...]:
 def _found_in(text: str) -> list[Value]:
     taken: list[tuple[int, int]] = []
     found: list[Value] = []
-    for kind, pattern in _PATTERNS:
+    digits = _ANY_DIGIT.search(text) is not None
+    # Letters that are no ASCII may be taken for others where case is ignored, as ſ for s.
+    pieces = set(_PIECES.findall(text.lower())) if text.isascii() else None
+    for kind, pattern, needs in _PATTERNS:
+        if not digits if needs is _NEEDS_DIGIT else pieces is not None and needs.isdisjoint(pieces):
+            continue
         for match in pattern.finditer(text):
             span = match.span()
             if any(span[0] < end and start < span[1] for start, end in taken):
@@ -145,9 +176,10 @@ def _key_of(text: str) -> str:
 
 
 def _spelled(text: str) -> str:
-    plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text.lower())
-    plain = re.sub(r"[^\w£$€%°.,/:+-]+", " ", plain)
-    plain = re.sub(r"\b[a-z]+(?:-[a-z]+)?\b", lambda word: str(NUMBER_WORDS.get(word.group(), word.group())), plain)
+    plain = _THOUSANDS.sub("", text.lower()) if "," in text else text.lower()
+    plain = _BETWEEN_WORDS.sub(" ", plain)
+    if not _COUNTING.isdisjoint(_PIECES.findall(plain)):
+        plain = _LETTERS.sub(lambda word: str(NUMBER_WORDS.get(word.group(), word.group())), plain)
     return " ".join(plain.strip(" .,-").split())
 
 

@@ -10,11 +10,11 @@ import structlog
 
 from ullage.errors import InvalidRequest, SettingsError
 from ullage.store.filters import filter_expression
-from ullage.store.fusion import RRF_K, by_number, fuse
+from ullage.store.fusion import RRF_K, FoundRow, by_number, fuse
 from ullage.store.lexical import query_weights
 from ullage.store.passage import Hit
 from ullage.store.rows import Rows
-from ullage.store.schema import CHUNK_FIELDS, chunk_of
+from ullage.store.schema import CHUNK_FIELDS
 
 log = structlog.get_logger("ullage.store")
 
@@ -28,6 +28,12 @@ class Searches(Rows):
         self, collection: str, vector: npt.NDArray[np.float32], k: int, *, filter: str = ""
     ) -> list[Hit]:
         """Nearest by cosine; `score` is the cosine. `filter` is in the contract's grammar (`filter_grammar`)."""
+        return [hit.read() for hit in self.find_dense(collection, vector, k, filter=filter)]
+
+    def find_dense(
+        self, collection: str, vector: npt.NDArray[np.float32], k: int, *, filter: str = ""
+    ) -> list[FoundRow]:
+        """What `search_dense` gives, not yet read."""
         query = np.asarray(vector, np.float32).reshape(-1)
         return self._search(collection, "dense", query, "COSINE", k, self._expression(collection, filter))
 
@@ -37,6 +43,10 @@ class Searches(Rows):
         Those that hold a number or name the query asks for have a rank among themselves too (`by_number`).
         Raises SettingsError where the database cannot do it.
         """
+        return [hit.read() for hit in self.find_lexical(collection, query, k, filter=filter)]
+
+    def find_lexical(self, collection: str, query: str, k: int, *, filter: str = "") -> list[FoundRow]:
+        """What `search_lexical` gives, not yet read."""
         able = self.abilities()
         if not able.sparse:
             raise SettingsError(able.without_words(self.uri))
@@ -58,20 +68,20 @@ class Searches(Rows):
 
         Where the database has no lexical search the dense one counts alone; the log says so once.
         """
-        found = self.search_dense(collection, vector, k, filter=filter)
+        found = self.find_dense(collection, vector, k, filter=filter)
         able = self.abilities()
         if able.sparse:
-            found += self.search_lexical(collection, query, k, filter=filter)
+            found += self.find_lexical(collection, query, k, filter=filter)
         elif not self._told_dense:
             self._told_dense = True
             log.warning(able.without_words(self.uri))
-        return fuse(found, k, rrf)
+        return [hit.read() for hit in fuse(found, k, rrf)]
 
     def _expression(self, collection: str, filter: str) -> str:
         """Raises InvalidRequest with the place of the fault."""
         return filter_expression(filter, self.schema(collection)) if filter.strip() else ""
 
-    def _search(self, collection: str, kind: str, query: Any, metric: str, k: int, wanted: str) -> list[Hit]:
+    def _search(self, collection: str, kind: str, query: Any, metric: str, k: int, wanted: str) -> list[FoundRow]:
         try:
             found = self._call(
                 collection,
@@ -85,7 +95,7 @@ class Searches(Rows):
                     output_fields=CHUNK_FIELDS,
                     timeout=self._timeout_s,
                 ),
-            )
+            )[0]
         except InvalidRequest:
             record = self.collection(collection)
             if kind == "dense" and record.dimension != len(query):
@@ -97,6 +107,6 @@ class Searches(Rows):
                                     "it and import it under another name to search it by words") from None
             raise
         return [
-            Hit(chunk_of(item["entity"]), float(item["distance"]), {kind: rank})
-            for rank, item in enumerate(found[0], start=1)
+            FoundRow(key, score, {kind: rank}, item["entity"])
+            for rank, (key, score, item) in enumerate(zip(found.ids, found.distances, found, strict=True), start=1)
         ]

@@ -3,11 +3,15 @@
 import json
 
 import numpy as np
+import psutil
 import pytest
 
+from ullage.bench.rag_cost import Meter, cost
 from ullage.bench.rag_load import _read, _summed, answer_of, passages, question
 from ullage.bench.rag_stubs import Stubs, said, vectors
 from ullage.bench.versions import in_words, versions
+
+COST = cost(10.0, 5.0, {"server": 0.02, "database": 0.03}, 2, (0.1, 0.2))
 
 
 def event(**body):
@@ -77,14 +81,32 @@ def test_the_servers_own_share_is_what_the_models_leave():
     rest = chunk(answer_of(7), timings_ms={"retrieve": 5.0}).partition(b"data: ")[2]
     good = _read("r", 200, 7, 0.05, 0.1, rest)
     lost = _read("s", 0, 7, 0.0, 0.0, b"")
-    found = _summed([good, lost], {"r": {"llm": 0.03, "embedding": 0.001}}, 2, 1.0, 10.0, 0.02, [100, 200])
+    found = _summed([good, lost], {"r": {"llm": 0.03, "embedding": 0.001}}, 2, 1.0, COST, [100, 200])
     assert (found.answered, found.failed, found.wrong, found.degraded) == (1, 1, 0, 0)
     assert found.own_s == pytest.approx((0.019,))
     assert found.own_without_database_s == pytest.approx((0.014,))
     told = found.as_dict()
     assert told["own_p50_s"] == pytest.approx(0.019)
-    assert (told["cpu_ms"], told["answers_per_s"]) == (20.0, 0.1)
+    assert told["cpu_ms"] == pytest.approx({"server": 20.0, "database": 30.0})
+    assert told["answers_per_s"] == 0.1
     json.dumps(told)
+
+
+def test_what_others_did_is_told_apart():
+    assert (COST.busy, COST.others_cores) == pytest.approx((0.25, 0.495))
+    alone = cost(10.0, 0.04, {"server": 0.05}, 2, (0.0, 0.0))
+    assert alone.others_cores == 0.0
+
+
+def test_a_process_that_works_is_seen_to():
+    process = psutil.Process()
+    meter = Meter({"clients": process})
+    before = process.cpu_times()
+    while sum(process.cpu_times()[:2]) - sum(before[:2]) < 0.05:
+        sum(range(10_000))
+    found = meter.read()
+    assert found.cpu_s["clients"] >= 0.04
+    assert 0 < found.busy <= 1
 
 
 def test_versions_are_told_on_one_line():

@@ -1,10 +1,13 @@
 """Which sentence speaks to a question, and of what."""
 
 import numpy as np
+import pytest
 
-from ullage.rag.evidence import candidates, holds_answer, texts_to_embed, with_vectors
+from ullage.models.lexical import analyze
+from ullage.rag.evidence import _around, _near, candidates, holds_answer, texts_to_embed, with_vectors
 from ullage.rag.passage import Passage
 from ullage.rag.question import read_question
+from ullage.rag.sentences import split
 from ullage.rag.subject import Surroundings, missing_subjects
 
 CHARGERS = Passage(
@@ -87,3 +90,36 @@ def test_vectors_tell_other_words_from_words_that_are_not_there():
 
 def test_nothing_comes_of_no_passages():
     assert candidates(read_question("Who?"), []) == []
+
+
+MIXED = Passage(
+    "The tug lies at Dunlin. It tows ships. Table 4.2: Power of tugs\n| Tug | Power |\n|---|---|\n| Ostrey | 900 kW |\n"
+    "| Brannoch | 120 kW |\n\nEvery tug has a crew. The power is metered.", "tugs.md")
+
+
+@pytest.mark.parametrize("passage", [CHARGERS, HASK, PUMPS, MIXED])
+def test_what_stands_before_and_after_is_what_the_surroundings_say(passage):
+    """`_near` counts terms sentence by sentence; `_around` joins the texts that are shown."""
+    question = read_question("What is the maximum power of the tug or pump at Dunlin, Ostrey or Little Hask?")
+    units = split(passage.text, passage.body_at)
+    said = [question.terms.keys() & set(analyze(unit.text)) for unit in units]
+    for index in range(len(units)):
+        before, after = _near(units, said, index)
+        around = _around(passage, units, index)
+        assert before == question.terms.keys() & set(analyze(around.before))
+        assert after == question.terms.keys() & set(analyze(around.after))
+
+
+def test_rows_of_a_table_lend_one_another_nothing():
+    question = read_question("What is the power of Ostrey at Dunlin?")
+    units = split(MIXED.text)
+    said = [question.terms.keys() & set(analyze(unit.text)) for unit in units]
+    rows = [index for index, unit in enumerate(units) if unit.kind == "row"]
+    assert len(rows) == 2
+    ostrey, brannoch = (_near(units, said, index) for index in rows)
+    assert "ostrey" not in brannoch[0]
+    assert {"dunlin", "power"} <= brannoch[0]
+    assert ostrey[1] == brannoch[1] == {"power"}
+    last = _near(units, said, len(units) - 1)
+    assert "ostrey" in last[0]
+    assert last[1] == set()

@@ -1,6 +1,8 @@
 """From a hit of the store to a passage."""
 
-from ullage.rag.passage import from_hit
+from dataclasses import fields, replace
+
+from ullage.rag.passage import Passage, from_hit
 from ullage.store import Chunk, Hit
 
 
@@ -21,3 +23,11 @@ def test_the_line_of_headings_is_not_the_body():
     assert passage("a.md", text="4 Fire\nStop.").body_at == len("4 Fire\n")
     assert passage("a.md", text="Stop the fans.\nNow.").body_at == 0
     assert passage("a.md", text="4 Fire").body_at == 0
+
+
+def test_a_ranked_passage_is_the_same_but_for_its_logit():
+    passage = Passage("t", "d.pdf", 3, ("a", "b"), "table", "c", 4, 0.5, None, {"x": 1}, 6.0, "h", 7)
+    plain = Passage("", "")
+    unlike = [field.name for field in fields(Passage) if getattr(passage, field.name) == getattr(plain, field.name)]
+    assert unlike == ["logit"]  # every other field would show if it were left out
+    assert passage.ranked(-2.5) == replace(passage, logit=-2.5)

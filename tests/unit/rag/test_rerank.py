@@ -58,6 +58,17 @@ async def test_logits_decide_and_are_kept(loopback):
     assert ranked.degraded == ()
 
 
+@pytest.mark.parametrize(("most", "least_score", "kept"), [
+    (2, 0.0, "bc"), (None, 0.5, "bc"), (1, 0.5, "b"), (5, 0.0, "bca"), (None, 0.9, ""),
+])
+async def test_only_the_passages_that_count_are_kept(loopback, most, least_score, kept):
+    async with loopback(ranking_app([-1.0, 3.0, 2.0])) as url:
+        client = RankingClient(url)
+        ranked = await rerank(client, "x", PASSAGES, most=most, least_score=least_score)
+        await client.close()
+    assert "".join(passage.text for passage in ranked.passages) == kept
+
+
 @pytest.mark.parametrize("logits", [[], [1.0], [1.0, 2.0, "x"]])
 async def test_rubbish_leaves_the_order_of_retrieval(loopback, logits):
     async with loopback(ranking_app(logits)) as url:

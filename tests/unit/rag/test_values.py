@@ -1,8 +1,10 @@
 """Values and names of a text."""
 
+import random
+
 import pytest
 
-from ullage.rag.values import key_of, names, values
+from ullage.rag.values import _PATTERNS, _found_in, key_of, names, values
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,34 @@ def test_two_ways_to_write_a_value_have_one_key():
 )
 def test_names_are_runs_of_capitals_that_open_no_sentence(text, expected):
     assert [name.text for name in names(text)] == expected
+
+
+PIECES = """
+seven percent sevenpercent per cent 12,345 1,234.5 March march 3rd May 2025-01-02 monday Tuesdays noon 5 pm 9 a.m. call
++44 20 7946 three days a week half an hour several months every year hourly kW metres AB-12 ABC-DEF 1999 2024 none twice
+€ £3.50 25 USD \u017feven \u212a µm m² few hours twenty-one fourteen calendar working X Kettle ships,
+""".split()
+
+
+def test_a_pattern_is_left_out_only_where_it_finds_nothing():
+    """Whether a text may hold a kind of value is seen from its words and digits before it is searched."""
+    random_ = random.Random(3)
+    searched = left = 0
+    for _ in range(1500):
+        text = " ".join(random_.choices(PIECES, k=random_.randint(1, 9)))
+        for cased in (text, text.upper(), text.title()):
+            found = _found_in(cased)
+            taken = []
+            for kind, pattern, _needs in _PATTERNS:
+                for match in pattern.finditer(cased):
+                    if not any(match.start() < end and start < match.end() for start, end, _ in taken):
+                        taken.append((*match.span(), kind))
+            assert [(value.start, value.end, value.kind) for value in found] == sorted(taken), cased
+            searched, left = searched + bool(taken), left + (not taken)
+    assert searched > 1000
+    assert left > 10
+
+
+def test_words_for_numbers_are_spelled_as_digits_only_where_they_stand_alone():
+    assert key_of("Twenty-one of 1,250 one-way trips, seventy m²") == "21 of 1250 one-way trips, 70 m²"
+    assert key_of("Ships - and yards!") == "ships - and yards"
