@@ -59,7 +59,8 @@ class Item:
 class Request:
     """`wants` says which item answers which row, `waiting` are items not yet taken, shortest first.
 
-    `served` is its share of compute so far in tokens, among those of the same `price`. `expires` is a time of
+    `served` is its share of compute so far in tokens, among those of the same `price`; `seen` is when it first waited
+    for its turn. `expires` is a time of
     `time.monotonic`, or None.
     """
 
@@ -75,6 +76,7 @@ class Request:
     queued_tokens: int = 0
     unfinished: int = 0
     served: int = 0
+    seen: float = 0.0
     price: int = 1
     running: int = 0
     begun_s: float = 0.0

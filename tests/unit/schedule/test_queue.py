@@ -136,3 +136,31 @@ def test_every_row_is_taken_once_within_the_limits_unless_its_caller_left(loop, 
     found = sorted(item.tokens for item in taken if item.waiters and item.waiters[0][0].order not in leaving)
     assert found == sorted(length for one in stayed for length in one)
     assert queue.queued_tokens == 0
+
+
+def test_no_request_is_overtaken_for_long_by_a_stream_of_shorter_ones(loop):
+    """Ten requests of 40 rows always wait, and each that is done is followed by another: what is there when the long
+    one comes takes 12.5 s; equal shares alone would leave it for 27.8 s, and it is done after 19.5."""
+    queue = FairQueue()
+    left: dict[int, int] = {}
+
+    def arrive(order: int, count: int) -> None:
+        admit(queue, request(loop, order, [100] * count))
+        left[order] = count
+
+    for order in range(10):
+        arrive(order, 40)
+    for _ in range(20):  # they are under way
+        for item in queue.take(400, 400, None, 0.1):
+            left[item.waiters[0][0].order] -= 1
+    arrive(1000, 100)
+    now, following = 100.0, 10
+    while left[1000]:
+        now += 0.1
+        for item in queue.take(400, 400, None, now):
+            owner = item.waiters[0][0].order
+            left[owner] -= 1
+            if not left[owner] and owner != 1000:
+                arrive(following, 40)
+                following += 1
+    assert now - 100.0 < 22
