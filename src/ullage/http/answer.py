@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from fastapi import Response
+from pydantic_core import to_json
 
 
 def answered(body: Any, headers: Mapping[str, str]) -> Response:
@@ -14,5 +15,8 @@ def answered(body: Any, headers: Mapping[str, str]) -> Response:
 
     Its route names the model of it for the OpenAPI document; nothing checks it against that while serving.
     """
-    return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), headers=dict(headers),
-                    media_type="application/json")
+    try:
+        text = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:  # a whole number of over 64 bits that a caller sent, and gets back
+        text = to_json(body, inf_nan_mode="null")
+    return Response(text, headers=dict(headers), media_type="application/json")

@@ -90,3 +90,8 @@ def test_arrays_are_written_as_lists() -> None:
     rows = np.asarray([[0.25, -1.5]], np.float32)
     answer = answered({"rows": rows, "signs": np.asarray([1, -2], np.int8)}, {})
     assert answer.body == b'{"rows":[[0.25,-1.5]],"signs":[1,-2]}'
+
+
+def test_a_number_of_any_size_comes_back_as_it_was_sent() -> None:
+    assert answered({"sent": {"number": 1 << 70, "none": float("nan")}}, {}).body == (
+        b'{"sent":{"number":1180591620717411303424,"none":null}}')
