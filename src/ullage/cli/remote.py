@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ullage.errors import DeadlineExceeded, DependencyDown, InvalidRequest, NotFound, NotReady, Overloaded, UllageError
+from ullage.settings import LOOPBACK
 
 if TYPE_CHECKING:
     import httpx
@@ -99,7 +100,7 @@ def _is_remote(url: str) -> bool:
     """A proxy is for other machines."""
     import httpx
 
-    return httpx.URL(url).host not in ("127.0.0.1", "localhost", "::1")
+    return httpx.URL(url).host not in LOOPBACK
 
 
 def _message(answer: httpx.Response) -> str:

@@ -24,7 +24,7 @@ from ullage.http.keys import Keys
 from ullage.http.tls import Tls
 from ullage.mcp.server import connect, mcp_server
 from ullage.mcp.tools import Servers
-from ullage.settings import Settings
+from ullage.settings import LOOPBACK, Settings
 
 Transport = Literal["stdio", "sse", "streamable-http"]
 HttpTransport = Literal["sse", "streamable-http"]
@@ -34,7 +34,6 @@ Running = contextlib.AbstractAsyncContextManager[None]
 STREAMABLE_PATH = "/mcp"
 SSE_PATH = "/sse"
 MESSAGES_PATH = "/messages/"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 RETRY_S = 0.5
 
 

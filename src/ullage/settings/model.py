@@ -9,6 +9,9 @@ from pydantic import AfterValidator, ByteSize, ConfigDict, Field, SecretStr, mod
 
 from ullage.settings.rag import BUNDLED_LLM, RagSettings
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Names by which a machine reaches itself, and nobody else does."""
+
 Service = Literal["vectors", "ranking", "embedding", "llm", "ingest", "rag", "vision", "web"]
 SERVICES: tuple[Service, ...] = ("vectors", "ranking", "embedding", "llm", "ingest", "rag")
 """Those that a stack has always."""

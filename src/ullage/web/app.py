@@ -20,10 +20,10 @@ from ullage.http.door import Door
 from ullage.http.errors import error_response
 from ullage.http.keys import NO_KEYS
 from ullage.plan import ServicePlan
-from ullage.settings import Settings
+from ullage.settings import LOOPBACK, Settings
 from ullage.web.desk import Desk
 from ullage.web.export import markdown
-from ullage.web.guard import LOOPBACK, GuardMiddleware
+from ullage.web.guard import GuardMiddleware
 from ullage.web.kept import Shelf
 from ullage.web.looks import STATIC
 from ullage.web.pulse import Pulse

@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ullage.http.keys import OPEN, Keys
+from ullage.settings import LOOPBACK
 from ullage.web.looks import page
 
 SESSION = "ullage_session"
@@ -28,7 +29,6 @@ WRONG_KEY_S = 0.5
 """How long a wrong key waits for its answer."""
 
 LONGEST_FORM = 4096
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 FOREIGN = ("this page is for browsers of its own machine: open it as 127.0.0.1 or localhost, or set host and api_keys "
            "to have it reached by another name")
 _VISITOR = re.compile(r"[0-9a-f]{32}")

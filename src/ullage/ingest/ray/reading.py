@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +22,7 @@ from ullage.ingest.sandbox import ReadLimits
 from ullage.ingest.transcribe import Hear
 from ullage.ingest.vision import VisionLook
 from ullage.models.files import locate
+from ullage.models.files import sha256 as sha256_of
 from ullage.models.resolve import resolve
 from ullage.models.tokenize import Tokenizer
 from ullage.settings import Settings
@@ -159,8 +159,7 @@ def _job(asked: Asked, sha256: str) -> Job:
 def _hash(path: Path, name: str) -> str:
     """SHA-256 of a file. Raises DocumentRefused."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise DocumentRefused(f"{name}: {path} cannot be read ({error.strerror}): every node of the cluster must have "
                               "the folder") from None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from ullage.errors import SettingsError
-from ullage.settings import Service, Settings
+from ullage.settings import LOOPBACK, Service, Settings
 from ullage.stack.ray.cluster import Cluster
 
 ASKED_BY_INGESTION: tuple[Service, ...] = ("embedding", "vectors")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def check_reach(cluster: Cluster, settings: Settings) -> None:
