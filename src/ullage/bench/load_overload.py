@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,6 +25,24 @@ CHECKED = 30
 CLOSED_CLIENTS = 8
 LOOK_S = 1.0
 RECOVERY_CALLS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What the engine did over one span of the run: with less goodput, was it idle, or slower?
+
+    `busy` is the share of the span in which it computed.
+    """
+
+    busy: float
+    tokens_per_compute_s: float
+    rows_per_batch: float
+
+    @classmethod
+    def between(cls, before: Mapping[str, float], after: Mapping[str, float], seconds: float) -> Phase:
+        names = [f"ullage_scheduler_{name}_total" for name in ("compute_seconds", "tokens", "rows", "batches")]
+        spent, tokens, rows, batches = (after[name] - before[name] for name in names)
+        return cls(spent / seconds, tokens / spent if spent else 0.0, rows / batches if batches else 0.0)
 
 
 @dataclass(slots=True)
@@ -60,6 +79,7 @@ class Overload:
     small_s: float = 0.0
     alone_p50_s: float = 0.0
     recovered_p50_s: float = 0.0
+    phases: dict[str, Phase] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -84,10 +104,10 @@ async def measure_overload(
         found = Overload(factor, seconds, settled_s=min(60.0, seconds / 3))
         await _small_p50_s(client)
         found.alone_p50_s = await _small_p50_s(client)
-        before, rate = await _capacity(client, closed_s)
+        before, rate, found.phases["capacity before"] = await _capacity(client, closed_s)
         kept = await _flood(client, rate * factor, found)
         found.recovered_p50_s = await _small_p50_s(client)
-        after, _ = await _capacity(client, closed_s)
+        after, _, found.phases["capacity after"] = await _capacity(client, closed_s)
         found.capacity = before, after
         for number, logits in kept.items():
             again = await client.ask(_call(number))
@@ -107,9 +127,10 @@ async def _small_p50_s(client: Client) -> float:
     return quantile([(await client.ask(call)).seconds for call in calls], 0.5)
 
 
-async def _capacity(client: Client, seconds: float) -> tuple[float, float]:
+async def _capacity(client: Client, seconds: float) -> tuple[float, float, Phase]:
     """(pairs, calls) per second of clients that wait for each answer: whole calls, over the time they took."""
     turn = itertools.count(1_000_000)
+    figures = await client.figures()
     begun = time.perf_counter()
     pairs = count = 0
 
@@ -123,7 +144,7 @@ async def _capacity(client: Client, seconds: float) -> tuple[float, float]:
 
     await asyncio.gather(*(one() for _ in range(CLOSED_CLIENTS)))
     spent = time.perf_counter() - begun
-    return pairs / spent, count / spent
+    return pairs / spent, count / spent, Phase.between(figures, await client.figures(), spent)
 
 
 async def _flood(client: Client, calls_per_s: float, found: Overload) -> dict[int, tuple[float, ...]]:
@@ -135,6 +156,7 @@ async def _flood(client: Client, calls_per_s: float, found: Overload) -> dict[in
     refusals: list[float] = []
     answers: list[float] = []
     kept: dict[int, tuple[float, ...]] = {}
+    settled: dict[str, float] = {}
     begun = time.perf_counter()
     pairs = 0
 
@@ -164,6 +186,7 @@ async def _flood(client: Client, calls_per_s: float, found: Overload) -> dict[in
             found.last_resident_bytes = now
             if not found.first_resident_bytes and time.perf_counter() - begun >= found.settled_s:
                 found.first_resident_bytes = now
+                settled.update(await client.figures())
             await asyncio.sleep(LOOK_S)
 
     looking = asyncio.create_task(look())
@@ -176,6 +199,8 @@ async def _flood(client: Client, calls_per_s: float, found: Overload) -> dict[in
         task.add_done_callback(under_way.discard)
         found.sent += 1
     ended = time.perf_counter()
+    if settled:
+        found.phases["flood"] = Phase.between(settled, await client.figures(), ended - begun - found.settled_s)
     found.small_s = (await client.ask(Call.make(999, SIZES[0], WORDS))).seconds
     await asyncio.gather(*under_way)
     found.drained_s = time.perf_counter() - ended

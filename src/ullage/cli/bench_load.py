@@ -70,6 +70,8 @@ def _overload_lines(found: Overload) -> list[str]:
         f"capacity before and after: {found.capacity[0]:.1f} and {found.capacity[1]:.1f} pairs/s",
         f"{found.sent} calls in {found.seconds:g} s, {found.factor:g} times that: {answers}",
         f"goodput from second {found.settled_s:g} on: {found.goodput:.1f} pairs/s, {found.share:.1%} of capacity",
+        *(f"{name}: computing {phase.busy:.0%} of the time, {phase.tokens_per_compute_s:,.0f} tokens/s, "
+          f"{phase.rows_per_batch:.1f} rows a batch" for name, phase in found.phases.items()),
         f"failed {found.failed}, wrong {found.wrong} of {found.checked} checked, refused without Retry-After "
         f"{found.bare}",
         f"refusals: p50 {_ms(found.refusal_p50_s)}, p99 {_ms(found.refusal_p99_s)}; "
