@@ -31,6 +31,7 @@ from ullage.store.turns import SharedTurns
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 ROWS_BEFORE_SEAL = 512
+CONTENTS_PER_DELETE = 50
 
 
 class VectorStore(Searches):
@@ -45,7 +46,8 @@ class VectorStore(Searches):
         self._writes = threading.Lock()
         self._unsealed: dict[str, int] = {}
         self._seals = SharedTurns()
-        self._withdrawn: set[tuple[str, str, str]] = set()
+        self._withdrawals = SharedTurns()
+        self._withdrawn: dict[tuple[str, str, str], bool] = {}
 
     def create_collection(
         self,
@@ -104,7 +106,7 @@ class VectorStore(Searches):
         rows = [row_of(chunk, vector, sparse=sparse) for chunk, vector in zip(chunks, vectors, strict=True)]
         contents = {(collection, chunk.document, chunk.content_hash) for chunk in chunks}
         with self._writes:
-            if gone := contents & self._withdrawn:
+            if gone := [content for content in contents if content in self._withdrawn]:
                 raise Cancelled(f"{min(gone)[1]} was withdrawn while it was being written")
             for begin in range(0, len(rows), ROWS_PER_WRITE):
                 self._write(collection, rows[begin : begin + ROWS_PER_WRITE])
@@ -113,14 +115,27 @@ class VectorStore(Searches):
                 self._seal(collection)
 
     def withdraw(self, collection: str, document: str, content_hash: str) -> None:
-        """Remove a content of a document and let nobody who still writes it go on, until `admit`."""
+        """Remove a content of a document and let nobody who still writes it go on, until `admit`.
+
+        Those who ask while another deletes are served together: a deletion reads every row of the collection.
+        """
+        self._withdrawn[collection, document, content_hash] = False
+        ticket = self._withdrawals.ask(collection)
         with self._writes:
-            self._withdrawn.add((collection, document, content_hash))
-            self._delete(collection, f"{named(document)} and content_hash == {literal(content_hash)}")
+            self._withdrawals.serve(collection, ticket, lambda: self._delete_withdrawn(collection))
+
+    def _delete_withdrawn(self, collection: str) -> None:
+        """Also what an earlier deletion did not reach because the database was away."""
+        left = [key for key, deleted in list(self._withdrawn.items()) if key[0] == collection and not deleted]
+        for begin in range(0, len(left), CONTENTS_PER_DELETE):
+            some = left[begin : begin + CONTENTS_PER_DELETE]
+            self._delete(collection, " or ".join(
+                f"({named(document)} and content_hash == {literal(content)})" for _, document, content in some))
+            self._withdrawn.update(dict.fromkeys(some, True))
 
     def admit(self, collection: str, document: str, content_hash: str) -> None:
         with self._writes:
-            self._withdrawn.discard((collection, document, content_hash))
+            self._withdrawn.pop((collection, document, content_hash), None)
 
     def _write(self, collection: str, rows: list[dict[str, Any]]) -> None:
         self._call(collection, lambda client: client.upsert(collection, rows, timeout=self._timeout_s))

@@ -257,6 +257,51 @@ def test_who_writes_on_after_a_withdrawal_is_stopped(filled: VectorStore) -> Non
     assert filled.count("c") == 8
 
 
+def test_one_deletion_serves_all_who_withdrew_before_it(filled: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{n}.md" for n in range(60)]
+    for number, name in enumerate(names):
+        filled.upsert("c", chunks(name, f"{number:064d}"), axes())
+    deletions: list[str] = []
+    delete = filled._delete
+
+    def counted(collection: str, wanted: str) -> int:
+        deletions.append(wanted)
+        return delete(collection, wanted)
+
+    monkeypatch.setattr(filled, "_delete", counted)
+    filled._writes.acquire()
+    threads = [threading.Thread(target=filled.withdraw, args=("c", name, f"{number:064d}"))
+               for number, name in enumerate(names)]
+    for thread in threads:
+        thread.start()
+    while filled._withdrawals._asked["c"] < len(names):
+        pass
+    filled._writes.release()
+    for thread in threads:
+        thread.join()
+    assert [record.name for record in filled.documents("c")] == ["manual.md"]
+    assert filled.count("c") == 4
+    assert len(deletions) == 2
+    with pytest.raises(Cancelled, match=r"7\.md was withdrawn"):
+        filled.upsert("c", chunks("7.md", f"{7:064d}"), axes())
+
+
+def test_what_could_not_be_deleted_is_deleted_with_the_next(
+    filled: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.upsert("c", chunks("a.md", "b" * 64), axes())
+
+    def away(*_: object) -> int:
+        raise DependencyDown("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filled, "_delete", away)
+        with pytest.raises(DependencyDown):
+            filled.withdraw("c", "a.md", "b" * 64)
+    filled.withdraw("c", "manual.md", HASH)
+    assert filled.count("c") == 0
+
+
 def test_everything_is_read_once(filled: VectorStore) -> None:
     texts = [f"text {n}" for n in range(600)]
     filled.upsert("c", chunks("long.md", "b" * 64, texts), np.ones((600, 8), np.float32))
