@@ -41,11 +41,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def front(service: str, proxy: str, folder: Path) -> Iterator[str]:
+def front(service: str, proxy: str, folder: Path, **environment: str) -> Iterator[str]:
     """A front process, ready; `proxy` is where `/SERVICE` is."""
     port = free_port()
     env = {**os.environ, "ULLAGE_STATE_DIR": str(folder), f"ULLAGE_{service.upper()}_PORT": str(port),
-           "ULLAGE_LOG_LEVEL": "WARNING"}
+           "ULLAGE_LOG_LEVEL": "WARNING", **environment}
     command = [sys.executable, "-m", "ullage.stack.ray.serve_front", service, proxy]
     process = subprocess.Popen(command, env=env)
     try:

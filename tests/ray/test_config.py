@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from ullage.stack.ray.autoscale import by_tokens
+from ullage.stack.ray.autoscale import by_work
 from ullage.stack.ray.deploy import SPREAD
 from ullage.stack.ray.entry import build
 
@@ -18,11 +18,11 @@ def test_ray_knows_every_field_and_takes_what_is_built():
 
     spec = next(iter(yaml.safe_load_all(FILE.read_text())))["spec"]
     config = ServeDeploySchema.model_validate(yaml.safe_load(spec["serveConfigV2"]))
-    assert [application.name for application in config.applications] == ["ranking", "embedding"]
+    assert [application.name for application in config.applications] == ["ranking", "embedding", "vision"]
     for application in config.applications:
         deployment = build(application.args)._bound_deployment
         scaling = deployment._deployment_config.autoscaling_config
-        assert scaling.policy.policy_function == f"{by_tokens.__module__}.{by_tokens.__name__}"
+        assert scaling.policy.policy_function == f"{by_work.__module__}.{by_work.__name__}"
         assert scaling.max_replicas > scaling.min_replicas
         assert deployment.ray_actor_options["memory"] > 1 << 28
 

@@ -100,8 +100,7 @@ def run_service(service: Service, effective: Effective) -> None:
     take_keys(settings)
     handed = handed_over()
     listener = handed.claim(settings.host, settings.port(service))
-    others = [*settings.vision_ports()][1:] if service == "vision" else []
-    more = [handed.claim(settings.host, port) for port in others]
+    more = [handed.claim(settings.host, port) for port in settings.more_ports(service)]
     handed.nothing_left()
     app = _app(service, effective)
     if settings.otel_endpoint:

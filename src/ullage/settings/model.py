@@ -229,6 +229,10 @@ class Settings(RagSettings):
             return next(iter(self.vision_ports()))
         return int(getattr(self, f"{service}_port"))
 
+    def more_ports(self, service: Service) -> tuple[int, ...]:
+        """Where a service answers beside `port`."""
+        return tuple(self.vision_ports())[1:] if service == "vision" else ()
+
     def service_memory(self, service: Service) -> int | None:
         """The budget of one service in bytes, or None when only the stack's counts."""
         value = getattr(self, f"{service}_memory")

@@ -97,7 +97,7 @@ def _spec(planned: ServicePlan, settings: Settings, inherited: Mapping[str, str]
         drain_s=drain_s(service, settings),
         environment={**inherited, **_share(planned)},
         inherits=not vectors,
-        more_ports=tuple(settings.vision_ports())[1:] if service == "vision" else (),
+        more_ports=settings.more_ports(service),
         alone=_alone(service, settings),
         tls=None if vectors else tls,
     )

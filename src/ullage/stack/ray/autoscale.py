@@ -1,4 +1,4 @@
-"""Replicas by the tokens that wait, not by requests: one request may be five tokens or a million."""
+"""Replicas by the work that waits, tokens or pictures, not by requests: one request may be five tokens or a million."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from prometheus_client import CollectorRegistry
 if TYPE_CHECKING:
     from ray.serve.config import AutoscalingContext
 
-WAITING, RATE = "ullage_tokens_waiting", "ullage_tokens_per_s"
+WAITING, RATE = "ullage_work_waiting", "ullage_work_per_s"
+MEASURES = (
+    (("ullage_scheduler_queued_tokens", "ullage_scheduler_running_tokens"), "ullage_scheduler_tokens_total",
+     "ullage_scheduler_compute_seconds_total"),
+    (("ullage_vision_queue_depth",), "ullage_vision_pictures_total", "ullage_vision_compute_seconds_total"),
+)
+"""Gauges of what waits, and counters of what was done and of the seconds it took: of a scheduler, of a pool."""
+
 WAIT_S = 1.0
 """Seconds of work that may wait at each replica. More of it asks for more replicas, less than half for fewer."""
 
@@ -20,19 +27,15 @@ LESS_SHARE = 0.5
 
 
 def load_of(registry: CollectorRegistry) -> dict[str, float]:
-    """Tokens admitted and not done, and tokens a second of compute so far; nothing before the first batch."""
-    waiting = _value(registry, "queued_tokens") + _value(registry, "running_tokens")
-    seconds = _value(registry, "compute_seconds_total")
-    if not seconds:
-        return {}
-    return {WAITING: waiting, RATE: _value(registry, "tokens_total") / seconds}
+    """Tokens (pictures) admitted and not done, and how many a second of compute so far; nothing before the first."""
+    for waits, done, seconds in MEASURES:
+        if spent_s := registry.get_sample_value(seconds):
+            waiting = sum(registry.get_sample_value(name) or 0.0 for name in waits)
+            return {WAITING: waiting, RATE: (registry.get_sample_value(done) or 0.0) / spent_s}
+    return {}
 
 
-def _value(registry: CollectorRegistry, name: str) -> float:
-    return registry.get_sample_value(f"ullage_scheduler_{name}") or 0.0
-
-
-def by_tokens(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+def by_work(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
     """The policy that Serve asks. Delays and bounds are Serve's own."""
     said = context.aggregated_metrics or {}
     return wanted(said.get(WAITING, {}).values(), said.get(RATE, {}), context.target_num_replicas), {}
@@ -43,8 +46,8 @@ def wanted(waiting: Iterable[float], rates: Mapping[Any, float], now: int) -> in
     measured = [rate for rate in rates.values() if rate > 0]
     if not measured:
         return now
-    tokens_per_s = sum(measured) / len(measured)
-    needed = sum(waiting) / (tokens_per_s * WAIT_S)
+    per_s = sum(measured) / len(measured)
+    needed = sum(waiting) / (per_s * WAIT_S)
     if needed > now:
         return math.ceil(needed)
     # One fewer must not have to come back at once.

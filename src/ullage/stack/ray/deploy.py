@@ -9,7 +9,7 @@ from typing import Any
 from ullage.errors import Unavailable
 from ullage.plan import ServicePlan
 from ullage.settings import Service, Settings
-from ullage.stack.ray.autoscale import by_tokens
+from ullage.stack.ray.autoscale import by_work
 from ullage.stack.ray.replica import Replica
 from ullage.stack.ray.replicas import Replicas
 from ullage.stack.ray.resources import request_of, share
@@ -65,7 +65,7 @@ def autoscaling(replicas: Replicas) -> dict[str, Any]:
 
     return {"min_replicas": replicas.least, "max_replicas": replicas.most, "initial_replicas": replicas.least,
             "upscale_delay_s": UPSCALE_S, "downscale_delay_s": DOWNSCALE_S, "look_back_period_s": LOOK_BACK_S,
-            "metrics_interval_s": REPORT_S, "policy": AutoscalingPolicy(policy_function=by_tokens)}
+            "metrics_interval_s": REPORT_S, "policy": AutoscalingPolicy(policy_function=by_work)}
 
 
 def start_serve(*, local: bool, port: int = SERVE_PORT) -> None:

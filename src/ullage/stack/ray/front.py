@@ -21,7 +21,7 @@ from ullage.errors import DependencyDown, TooLarge, UllageError
 from ullage.http import Health, ServiceInfo, build_app
 from ullage.http.errors import error_response
 from ullage.settings import Service, Settings
-from ullage.stack.ray.replica import ANSWERED_BY
+from ullage.stack.ray.replica import ANSWERED_BY, ASKED_AT
 
 log = structlog.get_logger("ullage.stack.ray")
 
@@ -36,8 +36,8 @@ SAID_BY_SERVE = {b"date", b"server", b"x-content-type-options", b"x-frame-option
 """The last three Ray puts before every answer; ours say them themselves where they mean them."""
 
 HOP_HEADERS = {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"host",
-               b"proxy-connection", b"content-length"}
-"""Between two neighbours, or said anew by the client that sends on."""
+               b"proxy-connection", b"content-length", ASKED_AT}
+"""Between two neighbours, or said anew by who sends on."""
 
 
 class Upstream:
@@ -132,8 +132,9 @@ class Front:
         query = scope.get("query_string", b"")
         path = scope.get("raw_path") or scope["path"].encode()
         whole = path + (b"?" + query if query else b"")
-        return Asked(scope["method"], whole.decode("latin-1"), list(_kept(scope["headers"])), body,
-                     time.monotonic() + self._timeout_s)
+        port = (scope.get("server") or ("", 0))[1] or 0
+        headers = [*_kept(scope["headers"]), (ASKED_AT, str(port).encode())]
+        return Asked(scope["method"], whole.decode("latin-1"), headers, body, time.monotonic() + self._timeout_s)
 
     async def _pass(self, asked: Asked, receive: Receive, send: Send) -> None:
         asking = asyncio.create_task(self._answer(asked, send))

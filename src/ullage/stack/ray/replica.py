@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 APPS: dict[Service, str] = {
     "ranking": "ullage.serve.ranking.app",
     "embedding": "ullage.serve.embedding.app",
+    "vision": "ullage.serve.vision.app",
     "rag": "ullage.rag.server",
 }
 ANSWERED_BY = "x-ullage-replica"
 """Header of every answer of a replica. What comes without it was said by Ray, of a replica that is gone."""
+
+ASKED_AT = b"x-ullage-port"
+"""Header by which a front says at which of its ports a request came in: vision means another task by each."""
 
 LOOK_S = 0.05
 
@@ -61,7 +65,7 @@ class Replica:
             raise NotReady(f"{self._service} is not ready: {health.reason}")
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """What `autoscale.by_tokens` decides by; nothing for an app without a scheduler."""
+        """What `autoscale.by_work` decides by; nothing for an app without a scheduler."""
         return load_of(self._api.state.registry)
 
 
@@ -78,7 +82,7 @@ class Signed:
                 message["headers"] = [*message.get("headers", []), self._header]
             await send(message)
 
-        await self._app(_without_prefix(scope), receive, signed if scope["type"] == "http" else send)
+        await self._app(_at_its_port(_without_prefix(scope)), receive, signed if scope["type"] == "http" else send)
 
 
 def _without_prefix(scope: Scope) -> Scope:
@@ -89,6 +93,15 @@ def _without_prefix(scope: Scope) -> Scope:
         return scope
     return {**scope, "root_path": "", "path": path[len(prefix):] or "/",
             "raw_path": scope["raw_path"].removeprefix(prefix.encode()) if scope.get("raw_path") else None}
+
+
+def _at_its_port(scope: Scope) -> Scope:
+    """As the app sees it without Ray: at the port where the caller asked, instead of the proxy's."""
+    said = next((value for name, value in scope.get("headers", ()) if name == ASKED_AT), b"")
+    if not said.isdigit():
+        return scope
+    host = (scope.get("server") or ("", 0))[0]
+    return {**scope, "server": (host, int(said))}
 
 
 def app_of(service: Service, settings: Settings) -> FastAPI:

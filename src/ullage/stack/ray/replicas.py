@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ullage.errors import SettingsError
 from ullage.settings import Service
 
-ON_RAY: tuple[Service, ...] = ("ranking", "embedding", "rag")
+ON_RAY: tuple[Service, ...] = ("ranking", "embedding", "vision", "rag")
 """Services that keep nothing, so that any replica may answer. The others run as processes beside the fronts."""
 
 MOST = 1000

@@ -11,6 +11,7 @@ from ullage.errors import DoesNotFit, SettingsError
 from ullage.plan import Ledger, Plan, ServicePlan
 from ullage.plan.profile import mebibytes, room, sum_text
 from ullage.settings import Service, Settings
+from ullage.settings.model import prefix_of
 from ullage.stack.ray.replicas import ON_RAY, Replicas
 
 WORKER_BYTES = 100 << 20
@@ -92,6 +93,7 @@ def _bytes(planned: ServicePlan, replicas: dict[Service, Replicas]) -> int:
 def refuse_what_ray_has_not(settings: Settings, services: Iterable[Service]) -> None:
     """Raises SettingsError for a setting that would have no effect behind Ray's proxy."""
     for service in services:
-        if getattr(settings, f"{service}_grpc_port", None) is not None:
-            raise SettingsError(f"{service}_grpc_port is set, and Ray's proxy carries HTTP alone: leave it out, or run "
-                                f"{service} without --ray")
+        for prefix in map(prefix_of, settings.tasks) if service == "vision" else (service,):
+            if getattr(settings, f"{prefix}_grpc_port", None) is not None:
+                raise SettingsError(f"{prefix}_grpc_port is set, and Ray's proxy carries HTTP alone: leave it out, or "
+                                    f"run {service} without --ray")

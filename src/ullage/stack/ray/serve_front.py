@@ -35,11 +35,13 @@ def _serve(service: Service, proxy: str) -> None:
     configure_logs(settings.log_level, settings.log_format, f"{service} front")
     handed = handed_over()
     listener = handed.claim(settings.host, settings.port(service))
+    more = [handed.claim(settings.host, port) for port in settings.more_ports(service)]
     handed.nothing_left()
     app = front_app(service, settings, Upstream(f"{proxy}/{service}"))
     # Keys are asked for by the replicas; the certificate is shown here, where callers connect.
     door = Door(host=settings.host, tls=Door.of(settings, service).tls, nim_version=settings.nim_version)
-    run_server(app, listener, drain_s=drain_s(service, settings), door=door, back=handed.back, standby=handed.standby)
+    run_server(app, listener, drain_s=drain_s(service, settings), door=door, more=more, back=handed.back,
+               standby=handed.standby)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,23 @@ async def test_everything_passes_as_it_is():
     assert json.loads(asked.content) == BODY
 
 
+async def test_the_replica_hears_at_which_port_it_was_asked():
+    ray = Ray(ours())
+    async with front(ray) as client:
+        await client.post("http://front:8009/v1/infer", json=BODY, headers={"X-Ullage-Port": "1"})
+    [asked] = ray.asked
+    assert asked.headers.get_list("x-ullage-port") == ["8009"]
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["server"])
+
+    for headers in ([(b"x-ullage-port", b"8009")], [(b"x-ullage-port", b"-1")], []):
+        scope = {"type": "http", "path": "/v1/infer", "server": ("127.0.0.1", 8010), "headers": headers}
+        await Signed(app, "r1")(scope, None, None)
+    assert seen == [("127.0.0.1", 8009), ("127.0.0.1", 8010), ("127.0.0.1", 8010)]
+
+
 @pytest.mark.parametrize("fault", [gone(), gone(503), gone(404), httpx.ConnectError("refused"),
                                    httpx.RemoteProtocolError("closed without an answer")])
 async def test_a_request_whose_replica_died_is_asked_again(fault):

@@ -11,7 +11,7 @@ from ullage.devices import Machine, find_machine
 from ullage.errors import DoesNotFit, SettingsError
 from ullage.settings import load
 from ullage.stack.place import place, place_one
-from ullage.stack.ray.autoscale import RATE, WAITING, by_tokens, load_of, wanted
+from ullage.stack.ray.autoscale import RATE, WAITING, by_work, load_of, wanted
 from ullage.stack.ray.replicas import Replicas, parse_replicas
 from ullage.stack.ray.resources import (
     WORKER_BYTES,
@@ -78,6 +78,9 @@ def test_replicas_that_this_machine_cannot_hold_are_refused_before_anything_star
 def test_what_would_have_no_effect_on_ray_is_refused():
     with pytest.raises(SettingsError, match="carries HTTP alone"):
         refuse_what_ray_has_not(effective(ranking_grpc_port=50051).settings, ["ranking"])
+    with pytest.raises(SettingsError, match=r"ocr_grpc_port is set.* run vision without --ray"):
+        refuse_what_ray_has_not(effective(ocr_grpc_port=8011).settings, ["vision"])
+    refuse_what_ray_has_not(effective(ocr_grpc_port=8011).settings, ["ranking"])
     plan = place(effective().settings, ["ranking"], MACHINE)
     with pytest.raises(SettingsError, match="names embedding, which this stack does not start"):
         check(OnRay({"embedding": Replicas()}), plan, effective(), local=True)
@@ -93,6 +96,10 @@ def test_fronts_stand_on_the_ports_of_what_runs_on_ray():
     assert made["ranking"].command[1:] == ("-m", "ullage.stack.ray.serve_front", "ranking", "http://127.0.0.1:8010")
     assert made["ranking"].port == 11976
     assert made["rag"].command[1:4] == ("-m", "ullage", "serve")
+    with_vision = place(effective(enable_vision=True).settings, ["vision"], MACHINE)
+    [seeing] = specs_beside_ray(OnRay(), with_vision, effective(enable_vision=True), None)
+    assert seeing.command[1:4] == ("-m", "ullage.stack.ray.serve_front", "vision")
+    assert (seeing.port, seeing.more_ports) == (8000, (8003, 8006, 8012))
     with_rag = {spec.service: spec for spec in specs_beside_ray(OnRay({"rag": Replicas()}), plan, found, None)}
     assert "ullage.stack.ray.serve_front" in with_rag["rag"].command
 
@@ -109,10 +116,10 @@ def test_tokens_that_wait_ask_for_replicas(waiting, now, replicas):
 def test_many_requests_of_few_tokens_ask_for_no_more():
     context = SimpleNamespace(aggregated_metrics={WAITING: {"a": 640.0}, RATE: {"a": 7000.0}}, target_num_replicas=1,
                               total_num_requests=128)
-    assert by_tokens(context) == (1, {})
+    assert by_work(context) == (1, {})
     context.aggregated_metrics = None
     context.target_num_replicas = 3
-    assert by_tokens(context) == (3, {})
+    assert by_work(context) == (3, {})
 
 
 def test_the_load_of_a_replica_is_read_from_its_metrics():
@@ -123,3 +130,11 @@ def test_the_load_of_a_replica_is_read_from_its_metrics():
     Counter("ullage_scheduler_tokens", "x", registry=registry).inc(5000)
     Counter("ullage_scheduler_compute_seconds", "x", registry=registry).inc(2)
     assert load_of(registry) == {WAITING: 400.0, RATE: 2500.0}
+
+
+def test_the_load_of_vision_is_in_pictures():
+    registry = CollectorRegistry()
+    Gauge("ullage_vision_queue_depth", "x", registry=registry).set(12)
+    Counter("ullage_vision_pictures", "x", registry=registry).inc(30)
+    Counter("ullage_vision_compute_seconds", "x", registry=registry).inc(10)
+    assert load_of(registry) == {WAITING: 12.0, RATE: 3.0}
