@@ -123,13 +123,15 @@ class Ingestor:
         )
         try:
             done = await self._link(job, report) or await self._read_and_store(job, report)
-            await asyncio.to_thread(self.store.confirm, job.collection, job.name, job.content_hash, done.chunks)
+            others = await asyncio.to_thread(
+                self.store.confirm, job.collection, job.name, job.content_hash, done.chunks)
         except DocumentRefused:
             await asyncio.to_thread(
                 self.store.delete_document, job.collection, job.name, only_hash=job.content_hash
             )
             raise
-        await asyncio.to_thread(self.store.delete_document, job.collection, job.name, keep_hash=job.content_hash)
+        if others:
+            await asyncio.to_thread(self.store.delete_document, job.collection, job.name, keep_hash=job.content_hash)
         return done
 
     async def _link(self, job: Job, report: Report) -> Ingested | None:

@@ -15,7 +15,7 @@ from ullage.errors import Cancelled, DependencyDown, InvalidRequest, NotFound
 from ullage.store.metadata import MetadataField
 from ullage.store.milvus import missing
 from ullage.store.passage import Chunk, CollectionRecord, DocumentRecord
-from ullage.store.rows import ROWS_PER_WRITE, named
+from ullage.store.rows import ROWS_PER_READ, ROWS_PER_WRITE, named
 from ullage.store.schema import (
     CHUNK_FIELDS,
     PROPERTY,
@@ -140,16 +140,28 @@ class VectorStore(Searches):
     def _write(self, collection: str, rows: list[dict[str, Any]]) -> None:
         self._call(collection, lambda client: client.upsert(collection, rows, timeout=self._timeout_s))
 
-    def confirm(self, collection: str, document: str, content_hash: str, chunks: int) -> None:
+    def confirm(self, collection: str, document: str, content_hash: str, chunks: int) -> int:
         """Call it once a document is written: from then on every search can see all of it.
 
-        Raises DependencyDown unless exactly this many chunks of the document are there.
+        Gives back how many chunks of other contents are there under its name. Raises DependencyDown unless exactly this
+        many chunks of the document are there.
         """
         self.seal(collection)
-        seen = self.count(collection, f"{named(document)} and content_hash == {literal(content_hash)}")
+        seen, others = self._chunks_of(collection, document, content_hash)
         if seen != chunks:
             raise DependencyDown(f"the vector database at {self.uri} shows {seen} of {chunks} chunks of {document} "
                                  "after writing them: check its log and its disk, then ingest the document again")
+        return others
+
+    def _chunks_of(self, collection: str, document: str, content_hash: str) -> tuple[int, int]:
+        """(of this content, of others) under one name. One question where it can be: each reads every row."""
+        rows = self.few(collection, named(document), ["content_hash"])
+        if len(rows) < ROWS_PER_READ:
+            own = sum(row["content_hash"] == content_hash for row in rows)
+            return own, len(rows) - own
+        all_of_it = self.count(collection, named(document))
+        own = self.count(collection, f"{named(document)} and content_hash == {literal(content_hash)}")
+        return own, all_of_it - own
 
     def seal(self, collection: str) -> None:
         """Bring everything written so far into sight of every search, and make it fast to search.

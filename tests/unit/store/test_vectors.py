@@ -144,6 +144,18 @@ def test_one_content_of_a_document_can_go(filled: VectorStore) -> None:
     assert filled.count("c") == 1
 
 
+@pytest.mark.parametrize("at_once", [1000, 4])
+def test_confirming_tells_what_of_other_contents_is_left(
+    filled: VectorStore, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("ullage.store.rows.ROWS_PER_READ", at_once)
+    monkeypatch.setattr("ullage.store.vectors.ROWS_PER_READ", at_once)
+    filled.upsert("c", chunks("manual.md", "b" * 64, ["new text"]), axes(1))
+    assert filled.confirm("c", "manual.md", "b" * 64, 1) == 4
+    filled.delete_document("c", "manual.md", keep_hash="b" * 64)
+    assert filled.confirm("c", "manual.md", "b" * 64, 1) == 0
+
+
 def test_a_document_without_its_first_chunk_is_not_listed(filled: VectorStore) -> None:
     filled.upsert("c", chunks("half.md", "b" * 64)[1:], axes(3))
     assert [record.name for record in filled.documents("c")] == ["manual.md"]
