@@ -17,6 +17,7 @@ from ullage.ingest.ray.patience import patiently, patiently_here
 from ullage.ingest.ray.run import Pools
 from ullage.settings import Settings
 from ullage.store import Chunk, MetadataField, VectorStore
+from ullage.store.database import Place
 from ullage.store.ledger_bulk import BulkLedger, Ending
 
 
@@ -27,8 +28,8 @@ def settings(embedder: HashingEmbedder, tmp_path: Path, model_cache: Path) -> Se
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[BulkLedger]:
-    with closing(BulkLedger(tmp_path / "ledger.db")) as ledger:
+def ledger(place: Place) -> Iterator[BulkLedger]:
+    with closing(BulkLedger(place)) as ledger:
         yield ledger
 
 
