@@ -146,6 +146,8 @@ class IngestService:
         while True:
             try:
                 return await ask()
+            except WriterChanged:
+                raise
             except DependencyDown as error:
                 health.loading(f"waiting: {error.message}")
             await asyncio.sleep(PAUSE_S)
