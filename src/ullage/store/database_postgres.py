@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -98,6 +98,7 @@ class PostgresDatabase:
         self._token = uuid.uuid4().hex
         self._entered = False
         self._replaced = False
+        self._closed = False
         self._away = True
         self._session = (0, "")
         self._connection = self._connect()
@@ -108,7 +109,9 @@ class PostgresDatabase:
             raise
 
     def close(self) -> None:
+        """The lock goes with it, and nothing opens it again."""
         with self._lock:
+            self._closed = True
             self._connection.close()
 
     def ping(self) -> None:
@@ -144,8 +147,10 @@ class PostgresDatabase:
             try:
                 yield _Session(self._place, self._connection)
             except BaseException:
-                with suppress(psycopg.Error):  # on a connection that is gone there is nothing to take back
+                try:
                     self._connection.execute("ROLLBACK")
+                except psycopg.Error:
+                    self._connection.close()  # then the server takes it back
                 raise
             self._commit()
 
@@ -155,7 +160,7 @@ class PostgresDatabase:
             row = self._connection.execute("SELECT txid_current_if_assigned() AS number").fetchone()
             number = row["number"] if row is not None else None
             self._connection.execute("COMMIT")
-        except _AWAY as error:
+        except psycopg.Error as error:
             self._connection.close()
             if number is None or not self._committed(number):
                 raise away(self._place, error) from None
@@ -185,6 +190,8 @@ class PostgresDatabase:
             raise away(self._place, error) from None
 
     def _live(self) -> Connection:
+        if self._closed:
+            raise DependencyDown(f"the ledger at {self._place} is closed: its process is stopping")
         if self._replaced:
             raise self._writer_changed()
         if self._connection.closed:

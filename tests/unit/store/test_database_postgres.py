@@ -117,6 +117,9 @@ def test_of_two_writers_the_second_is_refused_until_the_first_has_ended(ledger: 
     assert ledger.tasks(5) == [], "the bulk ledger has tables of its own"
     ledger.close()
     Ledger(place).close()
+    with pytest.raises(DependencyDown, match="is closed"):
+        ledger.add("c", [], {})
+    Ledger(place).close()
 
 
 def test_a_killed_writer_gives_the_ledger_back(place: Shared) -> None:
