@@ -163,12 +163,12 @@ class Worker:
     async def _work_on(self, file: FileRecord, task: TaskRecord) -> None:
         try:
             if file.attempts >= MOST_ATTEMPTS or await asyncio.to_thread(self._ledger.begin, file.number):
-                await self._until_ended(file, task)
+                await self._bring_to_end(file, task)
         except asyncio.CancelledError:
             await self._interrupted(file, task)
         except DependencyDown as away:
             log.warning("waiting for the ledger", file=file.name, reason=away.message)
-            await asyncio.sleep(PAUSE_AFTER_BUG_S)
+            await self._uncounted(file)
         except Exception as bug:
             # The ledger itself did not take it: the file is still open there, and will be begun again.
             log.error("unexpected error, trying again", file=file.name, exc_info=bug)
@@ -176,18 +176,17 @@ class Worker:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _until_ended(self, file: FileRecord, task: TaskRecord) -> None:
-        """An attempt that the ledger's own absence broke off does not count against the file."""
-        try:
-            await self._bring_to_end(file, task)
-        except DependencyDown as away:
-            log.warning("waiting for the ledger", file=file.name, reason=away.message)
-            while True:
-                await asyncio.sleep(PAUSE_AFTER_BUG_S)
-                try:
-                    return await asyncio.to_thread(self._ledger.put_back, file.number)
-                except DependencyDown:
-                    continue
+    async def _uncounted(self, file: FileRecord) -> None:
+        """An attempt that the ledger's own absence broke off does not count, whether its beginning is in there or not.
+        """
+        while True:
+            await asyncio.sleep(PAUSE_AFTER_BUG_S)
+            try:
+                if (await asyncio.to_thread(self._ledger.file, file.number)).attempts > file.attempts:
+                    await asyncio.to_thread(self._ledger.put_back, file.number)
+            except DependencyDown:
+                continue
+            return
 
     async def _bring_to_end(self, file: FileRecord, task: TaskRecord) -> None:
         begun = time.monotonic()
