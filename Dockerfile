@@ -4,7 +4,7 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 ARG ETCD_BASE=debian:trixie-slim
 
 FROM ${PYTHON_IMAGE} AS build
-ARG EXTRAS=otel,s3
+ARG EXTRAS=otel,s3,postgres
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/ullage
 WORKDIR /src

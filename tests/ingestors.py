@@ -76,12 +76,14 @@ class Ingestor:
         self._log = folder / "ingest.log"
         self.service: Service | None = None
 
-    def start(self) -> None:
+    def start(self, *, wait: bool = True) -> None:
+        """Until it is ready, unless it is not to be waited for."""
         command = [sys.executable, "-m", "ullage", "serve", "ingest", "--port", str(self.port)]
         with self._log.open("ab") as out:
             process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=self._environment)
         self.service = Service(process, self.url, self._log)
-        wait_ready(self.service)
+        if wait:
+            wait_ready(self.service)
 
     @property
     def pid(self) -> int:

@@ -9,16 +9,20 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clusters import Simulated
 
 from ingestors import embedding, lite_server
+from postgres_server import PASSWORD, Postgres, why_not
 from processes import clean_environment
 from ullage.bench.ray_data import killing, prove, write_documents
+
+Ask = Callable[[str], list[tuple[Any, ...]]]
 
 DOCUMENTS = 1200
 KILL_S = 6.0
@@ -26,21 +30,24 @@ KILL_S = 6.0
 
 
 class Command:
-    """`ullage ingest --ray ADDRESS FOLDER` as a process, with services of its own."""
+    """`ullage ingest --ray ADDRESS FOLDER` as a process, with services of its own. `ask` asks its ledger."""
 
-    def __init__(self, folder: Path, embedding_url: str, vectors_uri: str, **environment: str) -> None:
+    def __init__(self, folder: Path, embedding_url: str, vectors_uri: str, ask: Ask | None = None,
+                 **environment: str) -> None:
         self.folder = folder
         self.uri = vectors_uri
+        self._ask = ask or self._ask_file
         self.paths = write_documents(folder / "documents", DOCUMENTS)
         self._started: list[subprocess.Popen[bytes]] = []
         self._environment = clean_environment(ULLAGE_STATE_DIR=str(folder), ULLAGE_EMBEDDING_URL=embedding_url,
                                               ULLAGE_COLLECTION="c", **environment)
 
-    def start(self, address: str) -> subprocess.Popen[bytes]:
+    def start(self, address: str, **environment: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "ullage", "ingest", "--ray", address, "--json", str(self.folder / "documents")]
         with (self.folder / "said.json").open("wb") as said, (self.folder / "errors.log").open("ab") as errors:
             self._started.append(subprocess.Popen(command, stdout=said, stderr=errors,
-                                                  env={**self._environment, "ULLAGE_VECTORS_URI": self.uri}))
+                                                  env={**self._environment, "ULLAGE_VECTORS_URI": self.uri,
+                                                       **environment}))
         return self._started[-1]
 
     def close(self) -> None:
@@ -55,14 +62,18 @@ class Command:
         return dict(json.loads((self.folder / "said.json").read_text()))
 
     def counts(self) -> dict[str, int]:
-        """Of the only task, by state; empty before it is accepted. The command alone may make and change the file."""
+        """Of the only task, by state; empty before it is accepted. The command alone may make and change the ledger."""
+        tasks = self._ask("SELECT COUNT(*) FROM tasks")
+        assert not tasks or tasks[0][0] < 2, "accepted twice"
+        return dict(self._ask("SELECT state, COUNT(*) FROM files GROUP BY state"))
+
+    def _ask_file(self, query: str) -> list[tuple[Any, ...]]:
         path = self.folder / "ingest-ray" / "ledger.db"
         try:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as ledger:
-                assert ledger.execute("SELECT COUNT(*) FROM tasks").fetchone()[0] < 2, "accepted twice"
-                return dict(ledger.execute("SELECT state, COUNT(*) FROM files GROUP BY state").fetchall())
+                return ledger.execute(query).fetchall()
         except sqlite3.OperationalError:
-            return {}
+            return []
 
     def until(self, finished: int, process: subprocess.Popen[bytes]) -> None:
         """Wait for so many documents that are told as done, and some that are not."""
@@ -122,6 +133,40 @@ def test_a_killed_driver_goes_on_where_it_was(simulated: Simulated, command: Com
     said = command.said(command.start(simulated.nodes.address))
     assert (said["files"], said["resumed"], said["finished"]) == (0, left, DOCUMENTS)
     command.check()
+
+
+def test_a_killed_driver_is_gone_on_with_from_another_state_folder(simulated: Simulated, tmp_path: Path) -> None:
+    """The ledger is in PostgreSQL, whose server restarts too: another machine would have nothing but the two URLs and
+    the documents under the same path."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with ExitStack() as opened:
+        server = Postgres()
+        opened.callback(server.remove)
+        server.start()
+        ledger = server.database()
+
+        def ask(query: str) -> list[tuple[Any, ...]]:
+            if not server.do("SELECT 1 FROM pg_tables WHERE schemaname = 'ullage_ingest_ray' AND tablename = 'files'",
+                             ledger):
+                return []
+            return server.do(query.replace(" FROM ", " FROM ullage_ingest_ray."), ledger)
+
+        url = opened.enter_context(embedding(pause_s=0.1))
+        uri, _ = opened.enter_context(lite_server(tmp_path))
+        command = opened.enter_context(closing(Command(tmp_path, url, uri, ask, ULLAGE_INGEST_LEDGER_URL=ledger)))
+        process = command.start(simulated.nodes.address)
+        command.until(200, process)
+        server.restart(signal.SIGQUIT)
+        command.until(400, process)
+        process.kill()
+        process.wait(10)
+        left = command.counts()["RUNNING"]
+        said = command.said(command.start(simulated.nodes.address, ULLAGE_STATE_DIR=str(tmp_path / "elsewhere")))
+        assert (said["files"], said["resumed"], said["finished"]) == (0, left, DOCUMENTS)
+        command.check()
+        assert not list(tmp_path.glob("*/ledger.db")) + list(tmp_path.glob("elsewhere/*/ledger.db"))
+        assert PASSWORD not in (tmp_path / "errors.log").read_text()
 
 
 def test_a_database_that_goes_away_ends_the_run_and_no_document(simulated: Simulated, tmp_path: Path) -> None:

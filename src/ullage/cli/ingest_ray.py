@@ -65,21 +65,23 @@ def ingest_on_ray(address: str, settings: Settings, files: Sequence[Path], *, up
 
 
 def ingest_with_bar(address: str, settings: Settings, files: Sequence[Path], *, update: bool = False) -> Ingestion:
-    """The ledger is `state_dir/ingest-ray/ledger.db`: one such run at a time works on a state folder."""
+    """The ledger is `state_dir/ingest-ray/ledger.db`, or the schema `ullage_ingest_ray` at `ingest_ledger_url`. Raises
+    DependencyDown while another run works on it."""
     from ullage.ingest.alone import Alone
     from ullage.ingest.ray.accept import accept, open_collection
     from ullage.stack.doors import take_keys
     from ullage.stack.ray.cluster import joined
     from ullage.store import VectorStore
     from ullage.store.ledger_bulk import BulkLedger
+    from ullage.store.places import bulk_place
 
     _check(settings)
+    place = bulk_place(settings)
     take_keys(settings)
-    folder = settings.state_dir / "ingest-ray"
-    alone = Alone(folder)
+    alone = Alone(settings.state_dir / "ingest-ray")
     alone.take()
     try:
-        with closing(BulkLedger(folder / "ledger.db")) as ledger:
+        with closing(BulkLedger(place)) as ledger:
             with closing(VectorStore(settings.url("vectors"))) as store:
                 open_collection(store, settings)
                 accepted = accept(ledger, store, settings, files, update=update)

@@ -23,7 +23,7 @@ _TOKENS = (
 )
 
 _NAMED = (
-    r"(?:[a-z0-9_-]{0,60}(?:secret|passw(?:o?r?)d|api[_-]?key|access[_-]?key|credential)[a-z0-9_-]{0,60}|"
+    r"(?:[a-z0-9_-]{0,60}(?:secret|passw(?:o?r?)d|api[_-]?key|access[_-]?key|credential|ledger[_-]url)[a-z0-9_-]{0,60}|"
     r"[a-z0-9_-]{0,60}[_-]token|token|pwd|passwort|passphrase|username|benutzer(?:name)?)"
 )
 

@@ -26,7 +26,8 @@ def health_routes(service: IngestService) -> APIRouter:
             body["object_storage"] = [await _asked("Object store", service.objects_at, lambda: _objects(service))]
             body["nim"] = [await _embedding(service), await _llm(service)]
             body["processing"] = [await _asked("Readers", "in this process", lambda: _processing(service))]
-            body["task_management"] = [await _asked("SQLite ledger", "in this process", lambda: _tasks(service))]
+            name, where = ("PostgreSQL", at) if (at := service.shared_ledger) else ("SQLite", "in this process")
+            body["task_management"] = [await _asked(f"{name} ledger", where, lambda: _tasks(service))]
         return body
 
     return router

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+from ullage.errors import UllageError
 from ullage.http import ServiceInfo, build_app
 from ullage.http.errors import describe_faults
 from ullage.ingest.collection_routes import collection_routes
@@ -31,6 +34,7 @@ def create_app(settings: Settings, planned: ServicePlan | None = None) -> FastAP
         ledger=planned.ledger.as_dict() if planned else {},
     )
     app = build_app(info, service, max_body=int(settings.max_upload) + int(settings.max_body))
+    service.on_lost = partial(_end, app)
     app.add_exception_handler(RequestValidationError, _faults)
     bound_memory_of_uploads()
     keep_heap_small()
@@ -40,6 +44,13 @@ def create_app(settings: Settings, planned: ServicePlan | None = None) -> FastAP
         app.include_router(router, prefix="/v1")
         app.include_router(router, include_in_schema=False)
     return app
+
+
+def _end(app: FastAPI, failure: UllageError) -> None:
+    """As after SIGTERM, with the failure's exit code; who started the process starts another."""
+    app.state.failure = failure
+    if app.state.on_failure is not None:
+        app.state.on_failure()
 
 
 async def _faults(_: Request, error: Exception) -> JSONResponse:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ullage.clients import EmbeddingClient
@@ -29,8 +28,13 @@ from ullage.models.tokenize import Tokenizer
 from ullage.settings import Settings
 from ullage.store import Ledger, MetadataField, ObjectFolder, PageFolder, SummaryLedger, VectorStore
 from ullage.store.bucket import Bucket
+from ullage.store.database import Place, Shared, WriterChanged
+from ullage.store.places import summary_place, task_place
 
 PAUSE_S = 0.5
+WATCH_S = 2.0
+"""So often a shared ledger is asked whether it is there."""
+
 THREADS = 64
 """Most wait for the database or the disk. asyncio's own number, six on two cores, let uploads wait for ingestion."""
 
@@ -70,6 +74,7 @@ class IngestService:
         self._hear = Hear.of(settings)
         self._folder = settings.state_dir / "ingest"
         self._alone = Alone(self._folder)
+        self._places = (task_place(settings), summary_place(settings))
         self._objects_at = settings.objects_uri.rstrip("/") or str(self._folder)
         self._pages = PageFolder(f"{self._objects_at}/pages")
         self._look = VisionLook.of(settings)
@@ -77,18 +82,26 @@ class IngestService:
         self._ingestor = Ingestor(self._store, self.embedder, tokenizer, senses)
         self._ledgers: tuple[Ledger, SummaryLedger] | None = None
         self._opened: Opened | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._ready = False
         self.made_by_name = ""
+        self.on_lost: Callable[[DependencyDown], None] | None = None
 
     @property
     def objects_at(self) -> str:
         return self._objects_at
 
+    @property
+    def shared_ledger(self) -> str:
+        """The address of the ledgers' database, as it may be shown; empty where they are files in the state folder."""
+        place = self._places[0]
+        return str(place.url) if isinstance(place, Shared) else ""
+
     async def start(self, health: Health) -> None:
         """Waits for its dependencies as long as it takes; `ready` says for which."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "ingest"))
         await self._until_up(health, lambda: asyncio.to_thread(self._alone.take))
-        ledgers = await asyncio.to_thread(_open_ledgers, self._folder)
+        ledgers = await self._until_up(health, lambda: asyncio.to_thread(_open_ledgers, *self._places))
         self._ledgers = ledgers
         objects = await self._until_up(health, lambda: asyncio.to_thread(self._open_objects))
         await self._until_up(health, lambda: asyncio.to_thread(self._store.ping))
@@ -103,7 +116,26 @@ class IngestService:
         self._opened = Opened(ledgers[0], kept, uploads, worker, summariser)
         worker.start()
         summariser.start()
+        if self.shared_ledger:
+            self._watching = asyncio.create_task(self._watch(ledgers, health))
         self._ready = True
+
+    async def _watch(self, ledgers: tuple[Ledger, SummaryLedger], health: Health) -> None:
+        """Not ready while the ledgers' database is away. Lost to another process, this one ends: what it remembers of
+        its work may not hold any more."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                for ledger in ledgers:
+                    await asyncio.to_thread(ledger.ping)
+                health.resume()
+            except WriterChanged as lost:
+                health.failed(lost.message)
+                if self.on_lost is not None:
+                    self.on_lost(lost)
+                return
+            except DependencyDown as error:
+                health.pause(f"waiting: {error.message}")
 
     def _open_objects(self) -> ObjectFolder:
         where = f"{self._objects_at}/uploads"
@@ -114,12 +146,17 @@ class IngestService:
         while True:
             try:
                 return await ask()
+            except WriterChanged:
+                raise
             except DependencyDown as error:
                 health.loading(f"waiting: {error.message}")
             await asyncio.sleep(PAUSE_S)
 
     async def stop(self) -> None:
         self._ready = False
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self._opened is not None:
             await self._opened.worker.stop()
             await self._opened.summariser.stop()
@@ -173,8 +210,14 @@ class IngestService:
         await asyncio.to_thread(opened.kept.sweep)
 
 
-def _open_ledgers(folder: Path) -> tuple[Ledger, SummaryLedger]:
-    return Ledger(folder / "ledger.db"), SummaryLedger(folder / "summaries.db")
+def _open_ledgers(tasks: Place, summaries: Place) -> tuple[Ledger, SummaryLedger]:
+    """Both or none. Raises DependencyDown for a database that is away, or that another process writes to."""
+    ledger = Ledger(tasks)
+    try:
+        return ledger, SummaryLedger(summaries)
+    except BaseException:
+        ledger.close()
+        raise
 
 
 def _limits(settings: Settings, most: int, embedder: str) -> Limits:

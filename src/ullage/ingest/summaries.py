@@ -8,7 +8,7 @@ import time
 import structlog
 
 from ullage.clients.llm import LlmClient
-from ullage.errors import DeadlineExceeded, NotFound, UllageError, Unavailable
+from ullage.errors import DeadlineExceeded, DependencyDown, NotFound, UllageError, Unavailable
 from ullage.ingest.summarise import Made, chosen, summarise
 from ullage.store import FileRecord, Summary, SummaryLedger, TaskRecord, VectorStore
 
@@ -67,13 +67,22 @@ class Summariser:
     async def _drain(self) -> None:
         while True:
             self._work.clear()
-            summary = await asyncio.to_thread(self._ledger.next_open)
-            if summary is None:
-                await self._work.wait()
-                continue
-            await self._make(summary)
-            async with self._changed:
-                self._changed.notify_all()
+            try:
+                if not await self._make_next():
+                    await self._work.wait()
+            except DependencyDown as away:
+                log.warning("waiting for the ledger", reason=away.message)
+                await asyncio.sleep(LONGEST_PAUSE_S)
+
+    async def _make_next(self) -> bool:
+        """False when there is none to make. Raises DependencyDown when the ledger is away: it is still there then."""
+        summary = await asyncio.to_thread(self._ledger.next_open)
+        if summary is None:
+            return False
+        await self._make(summary)
+        async with self._changed:
+            self._changed.notify_all()
+        return True
 
     async def _make(self, summary: Summary) -> None:
         begun = time.monotonic()
@@ -116,4 +125,7 @@ class Summariser:
         return await summarise(self._llm, texts, summary.options.get("summarization_strategy"), told)
 
     async def _tell(self, summary: Summary, done: int, total: int, message: str) -> None:
-        await asyncio.to_thread(self._ledger.progress, summary, done, total, message)
+        try:
+            await asyncio.to_thread(self._ledger.progress, summary, done, total, message)
+        except DependencyDown as away:  # the work goes on: its end has to be written down, not each step
+            log.debug("progress not written down", file=summary.document, reason=away.message)

@@ -117,10 +117,14 @@ class Worker:
         """Nothing unforeseen, a full disk for one, may end the ingestion of everything."""
         try:
             await step()
+        except DependencyDown as away:
+            log.warning("waiting for the ledger", reason=away.message)
         except Exception as bug:
             log.error("unexpected error, going on", exc_info=bug)
-            await asyncio.sleep(PAUSE_AFTER_BUG_S)
-            self._work.set()
+        else:
+            return
+        await asyncio.sleep(PAUSE_AFTER_BUG_S)
+        self._work.set()
 
     async def _start_some(self) -> None:
         for file, task in await self._startable():
@@ -158,15 +162,31 @@ class Worker:
 
     async def _work_on(self, file: FileRecord, task: TaskRecord) -> None:
         try:
-            await self._bring_to_end(file, task)
+            if file.attempts >= MOST_ATTEMPTS or await asyncio.to_thread(self._ledger.begin, file.number):
+                await self._bring_to_end(file, task)
         except asyncio.CancelledError:
             await self._interrupted(file, task)
+        except DependencyDown as away:
+            log.warning("waiting for the ledger", file=file.name, reason=away.message)
+            await self._uncounted(file)
         except Exception as bug:
             # The ledger itself did not take it: the file is still open there, and will be begun again.
             log.error("unexpected error, trying again", file=file.name, exc_info=bug)
             await asyncio.sleep(PAUSE_AFTER_BUG_S)
         async with self._changed:
             self._changed.notify_all()
+
+    async def _uncounted(self, file: FileRecord) -> None:
+        """An attempt that the ledger's own absence broke off does not count, whether its beginning is in there or not.
+        """
+        while True:
+            await asyncio.sleep(PAUSE_AFTER_BUG_S)
+            try:
+                if (await asyncio.to_thread(self._ledger.file, file.number)).attempts > file.attempts:
+                    await asyncio.to_thread(self._ledger.put_back, file.number)
+            except DependencyDown:
+                continue
+            return
 
     async def _bring_to_end(self, file: FileRecord, task: TaskRecord) -> None:
         begun = time.monotonic()
@@ -175,8 +195,6 @@ class Worker:
             if file.attempts >= MOST_ATTEMPTS:
                 raise DocumentRefused(f"{file.name}: the ingestor died {file.attempts} times over it; convert it to "
                                       "another format or leave it out")
-            if not await asyncio.to_thread(self._ledger.begin, file.number):
-                return
             done = await self._patiently(file, task)
         except UllageError as refusal:
             error = refusal.message
@@ -298,9 +316,12 @@ class Worker:
 
     def _reporter(self, file: FileRecord) -> Report:
         async def report(progress: Progress) -> None:
-            await asyncio.to_thread(
-                self._ledger.progress, file.number, pages=progress.pages, chunks=progress.chunks
-            )
+            try:
+                await asyncio.to_thread(
+                    self._ledger.progress, file.number, pages=progress.pages, chunks=progress.chunks
+                )
+            except DependencyDown as away:  # the work goes on: its end has to be written down, not each step
+                log.debug("progress not written down", file=file.name, reason=away.message)
 
         return report
 

@@ -33,6 +33,7 @@ from ullage.rag.stream import DEGRADED, Begun, begun, chunks, degraded_headers, 
 from ullage.rag.summary import summary_response
 from ullage.rag.wire import Chunks, citations
 from ullage.settings import Settings
+from ullage.store.places import summary_place
 
 MODEL = "ullage/rag"
 """What `/v1/models` lists; any other name in a request is taken for it."""
@@ -43,8 +44,10 @@ def create_app(
 ) -> FastAPI:
     """Generate, search, vector stores, summary, configuration and health, beside the routes every service has.
 
-    The pipeline is at `app.state.rag`; `watch_s` is how often its database is asked whether it is there.
+    The pipeline is at `app.state.rag`; `watch_s` is how often its database is asked whether it is there. Raises
+    SettingsError for summaries in a database whose driver is not installed.
     """
+    summary_place(settings)  # whose driver is missing now or never
     rag = Rag(settings, clients or connect(settings))
     info = ServiceInfo(
         service="rag",

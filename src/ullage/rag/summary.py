@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 from fastapi.responses import JSONResponse
 
 from ullage.settings import Settings
 from ullage.store import Summary
+from ullage.store.database import Place
+from ullage.store.places import summary_place
 from ullage.store.summaries import summary_answer
 from ullage.store.summary_reader import read_summary
 
@@ -24,16 +25,15 @@ async def summary_response(
     """200, 202, 400, 404, 408 or 500, as the contract has them. `blocking` waits until it is over."""
     if timeout_s <= 0:
         return JSONResponse({"message": f"timeout={timeout_s:g} must be more than 0 seconds"}, 400)
-    ledger = settings.state_dir / "ingest" / "summaries.db"
     wait_s = min(timeout_s, LONGEST_WAIT_S) if blocking else 0.0
-    found = await _found(ledger, collection, document, wait_s)
+    found = await _found(summary_place(settings), collection, document, wait_s)
     body, status = summary_answer(collection, document, found, _written)
     if blocking and status == 202:
         body, status = {**body, "message": f"Timed out after {wait_s:g} s: {body['message']}"}, 408
     return JSONResponse(body, status)
 
 
-async def _found(ledger: Path, collection: str, document: str, wait_s: float) -> Summary | None:
+async def _found(ledger: Place, collection: str, document: str, wait_s: float) -> Summary | None:
     deadline = time.monotonic() + wait_s
     while True:
         found = await asyncio.to_thread(read_summary, ledger, collection, document)

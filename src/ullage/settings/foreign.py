@@ -15,7 +15,7 @@ from ullage.settings.model import Service, Settings
 
 Verdict = Literal["sets", "holds", "refused"]
 
-_SECRET = re.compile(r"API_?KEY|SECRET|PASSWORD|USERNAME|(^|_)TOKEN$", re.IGNORECASE)
+_SECRET = re.compile(r"API_?KEY|SECRET|PASSWORD|USERNAME|LEDGER_URL|(^|_)TOKEN$", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _LONGEST = 100
 

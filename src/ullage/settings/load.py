@@ -174,4 +174,4 @@ def _fault(name: str, value: Any, origin: str, error: ValueError) -> str:
             message = "not a size"
     if message == "not a size":
         message = "not a size: write bytes, or a number with its unit such as 700MiB"
-    return f"{name}={one_line(repr(value))} (from {origin}): {one_line(message)}"
+    return f"{name}={shown(name, repr(value))} (from {origin}): {one_line(message)}"

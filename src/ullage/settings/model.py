@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ByteSize, ConfigDict, Field, SecretStr, model_validator
 
+from ullage.settings.ledger_url import LedgerUrl, checked
 from ullage.settings.rag import BUNDLED_LLM, RagSettings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -136,6 +137,8 @@ class Settings(RagSettings):
     max_upload: ByteSize = Field(ByteSize(400 << 20), description="largest uploaded file")
     ingest_queue: ByteSize = Field(ByteSize(8 << 30), description="bytes of uploads that may wait to be ingested")
     ingest_queue_files: int = Field(20_000, ge=1, description="files that may wait to be ingested; then 503")
+    ingest_ledger_url: Annotated[SecretStr, AfterValidator(checked)] | None = Field(
+        None, description="where tasks are kept: postgresql://user:password@host:port/name; else SQLite")
     objects_uri: str = Field("", description="folder or fsspec URL of uploads and thumbnails (s3://...: extra s3); "
                                              "empty: state_dir")
     keep_uploads: bool = Field(True, description="keep the files of listed documents, so that their pages can be shown")
@@ -254,6 +257,12 @@ class Settings(RagSettings):
     def model(self, service: Service) -> str | None:
         """The card name or folder of a model service; None for a service without a model."""
         return getattr(self, f"{service}_model", None)
+
+    @property
+    def ledger_url(self) -> LedgerUrl | None:
+        """The shared database of the ledgers, or None where they are SQLite files in the state folder."""
+        text = self.ingest_ledger_url.get_secret_value() if self.ingest_ledger_url is not None else ""
+        return LedgerUrl.of(text) if text else None
 
     @property
     def llm_judges(self) -> bool:

@@ -1,17 +1,101 @@
-"""A SQLite file whose every change is on the disk before the call returns."""
+"""Where ledgers are kept: a SQLite file, or a PostgreSQL database. Every change is durable before the call returns.
+
+Both take the same SQL: `?` stands for a value, rows are read by the names of their columns, `{counter}` in a table's
+text is a primary key that counts by itself. A `%` or a `?` that is no value is in no query.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from ullage.errors import DependencyDown
+from ullage.settings.ledger_url import LedgerUrl
 
 
-class Database:
-    """Thread-safe. One process at a time may write. `tables` may be run on a file that has them already."""
+class Row(Protocol):
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+class Answer(Protocol):
+    """`rowcount`: how many rows were changed."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class Session(Protocol):
+    """Inside a transaction."""
+
+    def execute(self, query: str, values: Sequence[Any] = (), /) -> Answer: ...
+
+    def executemany(self, query: str, values: Iterable[Sequence[Any]], /) -> object: ...
+
+
+class Database(Protocol):
+    """Thread-safe. One process at a time may write.
+
+    One that is reached over the network raises DependencyDown while it is away, and WriterChanged for good.
+    """
+
+    def close(self) -> None: ...
+
+    def ping(self) -> None:
+        """Nothing where it answers."""
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> Sequence[Row]: ...
+
+    def row(self, query: str, values: Sequence[Any] = ()) -> Row | None: ...
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """Every query inside sees one and the same moment."""
+
+    def changing(self) -> AbstractContextManager[Session]:
+        """All of it or nothing."""
+
+    def add_column(self, table: str, column: str, kind: str) -> None:
+        """For tables that an earlier version made."""
+
+
+class WriterChanged(DependencyDown):
+    """Another process has written since this one lost the database: what this one remembers may not hold any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Tables of their own, `schema`, in a PostgreSQL database."""
+
+    url: LedgerUrl
+    schema: str
+
+    def __str__(self) -> str:
+        return f"{self.url} (schema {self.schema})"
+
+
+Place = Path | Shared
+
+
+def open_database(place: Place, tables: str) -> Database:
+    """`tables` may be run where they are already. Raises DependencyDown for a server that is away, or that another
+    process writes to."""
+    if isinstance(place, Path):
+        return SqliteDatabase(place, tables)
+    from ullage.store.database_postgres import PostgresDatabase
+
+    return PostgresDatabase(place, tables)
+
+
+class SqliteDatabase:
+    """A file. Who opens it sees to it that no other process writes (`ingest.alone`)."""
 
     def __init__(self, path: Path, tables: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,11 +104,14 @@ class Database:
         self._connection.row_factory = sqlite3.Row
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             self._connection.execute(f"PRAGMA {pragma}")
-        self._connection.executescript(tables)
+        self._connection.executescript(tables.replace("{counter}", "INTEGER PRIMARY KEY AUTOINCREMENT"))
 
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+    def ping(self) -> None:
+        self.rows("SELECT 1")
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         with self._lock:
@@ -36,7 +123,6 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Every query inside sees one and the same moment."""
         with self._lock:
             self._connection.execute("BEGIN")
             try:
@@ -46,7 +132,6 @@ class Database:
 
     @contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
-        """All of it or nothing."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -57,8 +142,7 @@ class Database:
             self._connection.execute("COMMIT")
 
     def add_column(self, table: str, column: str, kind: str) -> None:
-        """For a file that an earlier version made."""
         known = {str(row["name"]) for row in self.rows(f"PRAGMA table_info({table})")}
         if column not in known:
             with self.changing() as database:
-                database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+                database.execute(f'ALTER TABLE {table} ADD COLUMN "{column}" {kind}')

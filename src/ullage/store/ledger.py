@@ -1,18 +1,16 @@
-"""Ingestion tasks and their files, in SQLite: what was accepted is not forgotten by a crash."""
+"""Ingestion tasks and their files: what was accepted is not forgotten by a crash."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ullage.errors import NotFound
-from ullage.store.database import Database
+from ullage.store.database import Place, Row, Session, open_database
 
 State = Literal["PENDING", "RUNNING", "FINISHED", "FAILED", "CANCELLED"]
 STATES: tuple[State, ...] = get_args(State)
@@ -22,11 +20,11 @@ NAMES_PER_QUERY = 400
 _TABLES = """
 CREATE TABLE IF NOT EXISTS tasks (
     id TEXT PRIMARY KEY, collection TEXT NOT NULL, state TEXT NOT NULL, options TEXT NOT NULL,
-    created_s REAL NOT NULL, updated_s REAL NOT NULL
+    created_s DOUBLE PRECISION NOT NULL, updated_s DOUBLE PRECISION NOT NULL
 );
 CREATE TABLE IF NOT EXISTS files (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, task TEXT NOT NULL REFERENCES tasks(id) ON DELETE CASCADE,
-    name TEXT NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, state TEXT NOT NULL, error TEXT NOT NULL,
+    number {counter}, task TEXT NOT NULL REFERENCES tasks(id) ON DELETE CASCADE,
+    name TEXT NOT NULL, sha256 TEXT NOT NULL, bytes BIGINT NOT NULL, state TEXT NOT NULL, error TEXT NOT NULL,
     pages_done INTEGER NOT NULL, pages_total INTEGER NOT NULL, chunks_done INTEGER NOT NULL,
     chunks_total INTEGER NOT NULL, warnings TEXT NOT NULL, attempts INTEGER NOT NULL
 );
@@ -80,13 +78,17 @@ class TaskRecord:
 class Ledger:
     """Thread-safe. Every change is on the disk before the call returns. One process at a time may write."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, _TABLES)
+    def __init__(self, place: Place) -> None:
+        self._database = open_database(place, _TABLES)
         self._database.add_column("files", "wish", "TEXT NOT NULL DEFAULT '{}'")
         self._database.add_column("files", "left", "INTEGER NOT NULL DEFAULT 0")
 
     def close(self) -> None:
         self._database.close()
+
+    def ping(self) -> None:
+        """Raises DependencyDown when its database is away."""
+        self._database.ping()
 
     def add(self, collection: str, files: Sequence[FileRecord], options: Mapping[str, Any]) -> TaskRecord:
         """A new task with its files, all or nothing; a file that comes with an error is FAILED from the start."""
@@ -142,7 +144,7 @@ class Ledger:
     def waiting(self, limit: int) -> list[tuple[FileRecord, TaskRecord]]:
         """The oldest files that are not finished, those in work among them, each with its task's heading; those begun
         most often come first."""
-        rows: list[sqlite3.Row] = []
+        rows: list[Row] = []
         with self._database.reading() as database:
             for state in ("RUNNING", "PENDING"):  # an index has each in order, however many wait
                 rows += database.execute(
@@ -176,26 +178,26 @@ class Ledger:
     def open_hashes(self) -> set[str]:
         """The bytes that unfinished files still need."""
         rows = self._database.rows("SELECT DISTINCT sha256 FROM files WHERE state IN ('RUNNING', 'PENDING')")
-        return {str(row[0]) for row in rows}
+        return {str(row["sha256"]) for row in rows}
 
     def backlog(self) -> tuple[int, int]:
         """Files that are not finished, and their bytes."""
         row = self._database.row(
-            "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM files WHERE state IN ('RUNNING', 'PENDING')"
+            "SELECT COUNT(*) AS n, COALESCE(SUM(bytes), 0) AS size FROM files WHERE state IN ('RUNNING', 'PENDING')"
         )
         assert row is not None
-        return int(row[0]), int(row[1])
+        return int(row["n"]), int(row["size"])
 
     def uses(self, sha256: str, since_s: float = float("inf")) -> int:
         """How many files may still need these bytes: unfinished ones, and lost ones of tasks changed after `since_s`,
         which may be tried again."""
         row = self._database.row(
-            "SELECT COUNT(*) FROM files JOIN tasks ON tasks.id = files.task WHERE sha256 = ?"
+            "SELECT COUNT(*) AS n FROM files JOIN tasks ON tasks.id = files.task WHERE sha256 = ?"
             " AND (files.state IN ('RUNNING', 'PENDING')"
             " OR (files.state IN ('FAILED', 'CANCELLED') AND tasks.updated_s >= ?))", (sha256, since_s),
         )
         assert row is not None
-        return int(row[0])
+        return int(row["n"])
 
     def last_failure(self, collection: str) -> str:
         """Why a file of the newest task of a collection failed, if one did."""
@@ -209,7 +211,7 @@ class Ledger:
         """Note one more attempt. False for a file that has come to its end: it was cancelled meanwhile."""
         with self._database.changing() as database:
             begun = database.execute(
-                "UPDATE files SET state = 'RUNNING', attempts = attempts + 1, left = 1"
+                "UPDATE files SET state = 'RUNNING', attempts = attempts + 1, \"left\" = 1"
                 " WHERE number = ? AND state IN ('RUNNING', 'PENDING')", (number,),
             ).rowcount
             settle(database, _task_of(database, number))
@@ -219,7 +221,7 @@ class Ledger:
         """A file whose work was stopped on purpose waits again, and the attempt does not count against it."""
         with self._database.changing() as database:
             database.execute(
-                "UPDATE files SET state = 'PENDING', attempts = MAX(0, attempts - 1)"
+                "UPDATE files SET state = 'PENDING', attempts = CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END"
                 " WHERE number = ? AND state = 'RUNNING'", (number,),
             )
             settle(database, _task_of(database, number))
@@ -234,10 +236,10 @@ class Ledger:
 
     def finish(self, number: int, *, error: str = "", warnings: Sequence[str] = ()) -> bool:
         """FINISHED, or FAILED with the reason. The first outcome stays: False when there was one."""
-        said = ("FAILED" if error else "FINISHED", error, json.dumps(list(warnings)), bool(error))
+        said = ("FAILED" if error else "FINISHED", error, json.dumps(list(warnings)), int(bool(error)))
         with self._database.changing() as database:
             changed = database.execute(
-                "UPDATE files SET state = ?, error = ?, warnings = ?, left = left AND ?"
+                "UPDATE files SET state = ?, error = ?, warnings = ?, \"left\" = \"left\" * ?"
                 " WHERE number = ? AND state IN ('RUNNING', 'PENDING')", (*said, number),
             ).rowcount
             settle(database, _task_of(database, number))
@@ -272,7 +274,7 @@ class Ledger:
         in later under the same name."""
         rows = self._database.rows(
             "SELECT files.*, tasks.collection AS collection FROM files JOIN tasks ON tasks.id = files.task"
-            " WHERE files.left AND files.state IN ('FAILED', 'CANCELLED') AND NOT EXISTS ("
+            " WHERE files.\"left\" = 1 AND files.state IN ('FAILED', 'CANCELLED') AND NOT EXISTS ("
             "  SELECT 1 FROM files AS later JOIN tasks AS theirs ON theirs.id = later.task"
             "  WHERE later.sha256 = files.sha256 AND later.name = files.name AND later.number != files.number"
             "  AND theirs.collection = tasks.collection AND later.state IN ('RUNNING', 'PENDING', 'FINISHED'))"
@@ -281,7 +283,7 @@ class Ledger:
 
     def cleaned(self, number: int) -> None:
         with self._database.changing() as database:
-            database.execute("UPDATE files SET left = 0 WHERE number = ?", (number,))
+            database.execute("UPDATE files SET \"left\" = 0 WHERE number = ?", (number,))
 
     def retry(self, numbers: Sequence[int]) -> int:
         """Lost files that wait again, from the start; how many."""
@@ -296,11 +298,11 @@ class Ledger:
         return len(done)
 
 
-def _task_of(database: sqlite3.Connection, number: int) -> str:
-    return str(database.execute("SELECT task FROM files WHERE number = ?", (number,)).fetchone()[0])
+def _task_of(database: Session, number: int) -> str:
+    return str(database.execute("SELECT task FROM files WHERE number = ?", (number,)).fetchone()["task"])
 
 
-def settle(database: sqlite3.Connection, task: str) -> None:
+def settle(database: Session, task: str) -> None:
     """A task is what its files are; it failed only when every file did. It costs the same however many there are."""
     state = task_state([state for state in STATES if database.execute(
         "SELECT 1 FROM files WHERE task = ? AND state = ? LIMIT 1", (task, state)).fetchone()])
@@ -318,7 +320,7 @@ def task_state(states: Sequence[str]) -> State:
     return "FINISHED"
 
 
-def _task(database: sqlite3.Connection, task: str, files: tuple[FileRecord, ...] = ()) -> TaskRecord:
+def _task(database: Session, task: str, files: tuple[FileRecord, ...] = ()) -> TaskRecord:
     row = database.execute("SELECT * FROM tasks WHERE id = ?", (task,)).fetchone()
     if row is None:
         raise NotFound(f"task {task[:80]!r} is not known: use the task_id that POST /documents gave")
@@ -326,7 +328,7 @@ def _task(database: sqlite3.Connection, task: str, files: tuple[FileRecord, ...]
                       json.loads(row["options"]), files)
 
 
-def file_of(row: sqlite3.Row) -> FileRecord:
+def file_of(row: Row) -> FileRecord:
     said = {name: row[name] for name in FileRecord.__dataclass_fields__}
     return FileRecord(**{**said, "warnings": tuple(json.loads(row["warnings"])), "wish": json.loads(row["wish"]),
                          "left": bool(row["left"])})

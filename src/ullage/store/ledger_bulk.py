@@ -38,7 +38,7 @@ class BulkLedger(Ledger):
         with self._database.changing() as database:
             for task in tasks:
                 begun += database.execute(
-                    "UPDATE files SET state = 'RUNNING', attempts = attempts + 1, left = 1"
+                    "UPDATE files SET state = 'RUNNING', attempts = attempts + 1, \"left\" = 1"
                     " WHERE task = ? AND state IN ('RUNNING', 'PENDING')", (task,),
                 ).rowcount
                 settle(database, task)
@@ -67,10 +67,10 @@ class BulkLedger(Ledger):
             for end in endings:
                 row = database.execute(
                     "UPDATE files SET state = ?, error = ?, warnings = ?, sha256 = ?, chunks_done = ?,"
-                    " chunks_total = ?, left = left AND ? WHERE number = ? AND state IN ('RUNNING', 'PENDING')"
+                    " chunks_total = ?, \"left\" = \"left\" * ? WHERE number = ? AND state IN ('RUNNING', 'PENDING')"
                     " RETURNING task",
                     ("FAILED" if end.error else "FINISHED", end.error, json.dumps(end.warnings), end.sha256, end.chunks,
-                     end.chunks, bool(end.error), end.number),
+                     end.chunks, int(bool(end.error)), end.number),
                 ).fetchone()
                 if row is not None:
                     changed += 1

@@ -1,16 +1,14 @@
-"""Summaries of documents: asked for, being made, and made. In SQLite, as tasks are."""
+"""Summaries of documents: asked for, being made, and made. Kept where tasks are."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from ullage.store.database import Database
+from ullage.store.database import Place, Row, open_database
 
 SummaryState = Literal["PENDING", "IN_PROGRESS", "SUCCESS", "FAILED"]
 
@@ -18,7 +16,8 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS summaries (
     collection TEXT NOT NULL, document TEXT NOT NULL, state TEXT NOT NULL, options TEXT NOT NULL, text TEXT NOT NULL,
     error TEXT NOT NULL, message TEXT NOT NULL, done INTEGER NOT NULL, total INTEGER NOT NULL,
-    created_s REAL NOT NULL, started_s REAL, updated_s REAL NOT NULL, completed_s REAL,
+    created_s DOUBLE PRECISION NOT NULL, started_s DOUBLE PRECISION, updated_s DOUBLE PRECISION NOT NULL,
+    completed_s DOUBLE PRECISION,
     PRIMARY KEY (collection, document)
 );
 """
@@ -50,18 +49,23 @@ class Summary:
 class SummaryLedger:
     """Thread-safe. Every change is on the disk before the call returns. One process at a time may write."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, _TABLES)
+    def __init__(self, place: Place) -> None:
+        self._database = open_database(place, _TABLES)
 
     def close(self) -> None:
         self._database.close()
+
+    def ping(self) -> None:
+        """Raises DependencyDown when its database is away."""
+        self._database.ping()
 
     def ask(self, collection: str, document: str, options: Mapping[str, Any]) -> None:
         """One that was there is made anew."""
         now = time.time()
         with self._database.changing() as database:
+            database.execute("DELETE FROM summaries WHERE collection = ? AND document = ?", (collection, document))
             database.execute(
-                "INSERT OR REPLACE INTO summaries VALUES (?, ?, 'PENDING', ?, '', '', '', 0, 0, ?, NULL, ?, NULL)",
+                "INSERT INTO summaries VALUES (?, ?, 'PENDING', ?, '', '', '', 0, 0, ?, NULL, ?, NULL)",
                 (collection, document, json.dumps(dict(options)), now, now),
             )
 
@@ -99,8 +103,10 @@ class SummaryLedger:
     def forget(self, collection: str, document: str | None = None) -> None:
         """That of a document, or all of a collection."""
         with self._database.changing() as database:
-            database.execute("DELETE FROM summaries WHERE collection = ? AND ? IN (document, '')",
-                             (collection, document or ""))
+            if document:
+                database.execute("DELETE FROM summaries WHERE collection = ? AND document = ?", (collection, document))
+            else:
+                database.execute("DELETE FROM summaries WHERE collection = ?", (collection,))
 
 
 def summary_answer(
@@ -127,6 +133,6 @@ def summary_answer(
     return {**body, "message": f"Summary generation is in progress: {doing}", "progress": progress}, 202
 
 
-def summary_of(row: sqlite3.Row) -> Summary:
+def summary_of(row: Row) -> Summary:
     said = {name: row[name] for name in Summary.__dataclass_fields__}
     return Summary(**{**said, "options": json.loads(row["options"])})

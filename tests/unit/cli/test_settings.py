@@ -79,6 +79,7 @@ def test_all_foreign_names_can_be_listed(ullage):
 def test_no_secret_is_shown(ullage, monkeypatch, style):
     monkeypatch.setenv("NGC_API_KEY", "nvapi-hush")
     monkeypatch.setenv("ULLAGE_VECTORS_URI", "http://me:hush@milvus:19530")
+    monkeypatch.setenv("ULLAGE_INGEST_LEDGER_URL", "postgresql://me:hush@db/tasks")
     for command in (["settings"], ["settings", "NGC_API_KEY"]):
         ran = ullage(*command, *style)
         assert ran.code == 0

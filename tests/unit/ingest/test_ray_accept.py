@@ -17,6 +17,7 @@ from ullage.ingest.ray.patience import patiently, patiently_here
 from ullage.ingest.ray.run import Pools
 from ullage.settings import Settings
 from ullage.store import Chunk, MetadataField, VectorStore
+from ullage.store.database import Place, WriterChanged
 from ullage.store.ledger_bulk import BulkLedger, Ending
 
 
@@ -27,8 +28,8 @@ def settings(embedder: HashingEmbedder, tmp_path: Path, model_cache: Path) -> Se
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[BulkLedger]:
-    with closing(BulkLedger(tmp_path / "ledger.db")) as ledger:
+def ledger(place: Place) -> Iterator[BulkLedger]:
+    with closing(BulkLedger(place)) as ledger:
         yield ledger
 
 
@@ -123,3 +124,12 @@ def test_patience_outlasts_a_short_absence_and_ends() -> None:
 
     with pytest.raises(DependencyDown):
         asyncio.run(patiently(never, 0.1))
+
+    def replaced() -> int:
+        asked.append(1)
+        raise WriterChanged("another process has written the ledger")
+
+    asked: list[int] = []
+    with pytest.raises(WriterChanged):
+        patiently_here(replaced, 10)
+    assert len(asked) == 1, "it does not pass"

@@ -6,7 +6,6 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -19,7 +18,7 @@ from ullage.clients.llm import LlmClient
 from ullage.errors import DocumentRefused
 from ullage.http.run import claim_port
 from ullage.ingest.summarise import PIECE_CHARACTERS, chosen, page_numbers, pieces, summarise, supported
-from ullage.store import Chunk, SummaryLedger
+from ullage.store import Chunk
 
 WORDS = "one two three four one six seven eight nine ten".split()
 MANUAL = b"# Pumps\n\nThe bilge pump is serviced every six months, says summary one.\n"
@@ -222,23 +221,3 @@ def test_a_shallow_summary_reads_text_alone() -> None:
     assert chosen(chunks, {}, 3) == ["text", "table", "chart"]
     assert chosen(chunks, {"shallow_summary": True}, 3) == ["text"]
     assert chosen(chunks, {"page_filter": [[2, 3]]}, 3) == ["table", "chart"]
-
-
-def test_a_summary_that_was_asked_for_anew_is_not_overwritten(tmp_path: Path) -> None:
-    ledger = SummaryLedger(tmp_path / "s.db")
-    ledger.ask("c", "a.md", {})
-    first = ledger.next_open()
-    assert first is not None
-    ledger.ask("c", "a.md", {"shallow_summary": True})
-    ledger.finish(first, text="old")
-    again = ledger.find("c", "a.md")
-    assert again is not None
-    assert (again.state, again.options) == ("PENDING", {"shallow_summary": True})
-    ledger.ask("c", "b.md", {})
-    ledger.progress(ledger.find("c", "b.md"), 1, 2, "reading")
-    resumed = ledger.next_open()
-    assert resumed is not None
-    assert (resumed.document, resumed.state, resumed.done) == ("b.md", "IN_PROGRESS", 1)
-    ledger.forget("c")
-    assert ledger.next_open() is None
-    ledger.close()

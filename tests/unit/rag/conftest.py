@@ -13,6 +13,8 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
+from postgres_server import postgres_server as postgres_server
+from postgres_server import postgres_url as postgres_url
 from processes import free_port
 from rag_stubs import CHUNKS, COLLECTION, fill, on_loopback
 from ullage.clients.embedding import EmbeddingClient

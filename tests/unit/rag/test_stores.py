@@ -1,10 +1,15 @@
 """Collections, filters and places: several at once, OpenAI's vector store search, summaries."""
 
+import json
+
 import pytest
 
 from rag_stubs import CHUNKS, content, fill, parse, prompt, small
 from ullage.rag.stores import Comparison, Compound, filter_text
+from ullage.rag.summary import summary_response
+from ullage.settings import Settings
 from ullage.store import MetadataField, SummaryLedger, VectorStore
+from ullage.store.places import summary_place
 
 TUG = "What is the hourly price of the tug from Kettlehaven?"
 YEARS = [{"year": 2020 + n, "location": [10, 20, 110, 60], "location_max_dimensions": [595.3, 841.9]}
@@ -146,6 +151,23 @@ async def test_summaries_are_read_from_the_ingestors_ledger(rag, tmp_path, prefi
         "NOT_FOUND", "PENDING", "PENDING", "SUCCESS", "FAILED", None]
     assert made.json()["summary"] == "About tugs."
     assert "no LLM" in failed.json()["message"]
+
+
+async def test_summaries_of_a_shared_ledger_are_read_on_any_machine(postgres_url, tmp_path):
+    settings = Settings(ingest_ledger_url=postgres_url, state_dir=tmp_path / "of another machine than the ingestor's")
+
+    async def asked():
+        return await summary_response(settings, "c", "a.md", blocking=False, timeout_s=1)
+
+    assert (await asked()).status_code == 404
+    ledger = SummaryLedger(summary_place(settings))
+    try:
+        ledger.ask("c", "a.md", {})
+        ledger.finish(ledger.find("c", "a.md"), text="About tugs.")
+    finally:
+        ledger.close()
+    assert json.loads((await asked()).body)["summary"] == "About tugs."
+    assert not settings.state_dir.exists()
 
 
 async def test_nothing_above_the_threshold_is_not_in_the_documents(rag):

@@ -4,18 +4,23 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from postgres_server import Postgres, written
 from ullage.errors import NotFound
 from ullage.store import FileRecord, Ledger
+from ullage.store.database import Place, Session
 from ullage.store.ledger import task_state
+
+TESTS = str(Path(__file__).parents[2])
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(tmp_path / "ledger.db")
+def ledger(place: Place) -> Iterator[Ledger]:
+    ledger = Ledger(place)
     yield ledger
     ledger.close()
 
@@ -70,14 +75,14 @@ def test_a_refused_file_is_failed_from_the_start(ledger: Ledger) -> None:
     assert ledger.add("c", [FileRecord("x.csv", error="no")], {}).state == "FAILED"
 
 
-def test_a_running_file_is_resumed_first(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_running_file_is_resumed_first(ledger: Ledger, place: Place) -> None:
     ledger.add("c", files("a.md", "b.md"), {})
     number = ledger.task(ledger.add("d", files("z.md"), {}).id).files[0].number
     first = ledger.next_open()
     assert first is not None
     ledger.begin(first.number)
     ledger.close()
-    again = Ledger(tmp_path / "ledger.db")
+    again = Ledger(place)
     resumed = again.next_open()
     assert resumed is not None
     assert (resumed.number, resumed.state, resumed.attempts) == (first.number, "RUNNING", 1)
@@ -85,16 +90,16 @@ def test_a_running_file_is_resumed_first(ledger: Ledger, tmp_path: Path) -> None
     again.close()
 
 
-def test_a_killed_process_loses_no_committed_task(tmp_path: Path) -> None:
+def test_a_killed_process_loses_no_committed_task(place: Place) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from ullage.store import FileRecord, Ledger;"
-        "l = Ledger(Path(sys.argv[1])); print(l.add('c', [FileRecord('a.md', 'f' * 64)], {}).id, flush=True);"
+        f"import os, signal, sys; sys.path.insert(0, {TESTS!r}); from postgres_server import place_of;"
+        "from ullage.store import FileRecord, Ledger;"
+        "l = Ledger(place_of(sys.argv[1])); print(l.add('c', [FileRecord('a.md', 'f' * 64)], {}).id, flush=True);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    path = tmp_path / "ledger.db"
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False)
-    assert done.returncode == -9
-    ledger = Ledger(path)
+    done = subprocess.run([sys.executable, "-c", script, written(place)], capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    ledger = Ledger(place)
     assert ledger.task(done.stdout.strip()).files[0].name == "a.md"
     ledger.close()
 
@@ -190,24 +195,76 @@ def test_a_ledger_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
         ledger.close()
 
 
-def test_a_task_and_its_files_are_of_one_moment(ledger: Ledger, tmp_path: Path) -> None:
+class Interrupted:
+    """A reader's session, with something that happens just before one of its queries."""
+
+    def __init__(self, session: Session, before: str, happens) -> None:
+        self._session, self._before, self._happens = session, before, happens
+
+    def execute(self, query: str, values=()):
+        if query.startswith(self._before):
+            self._happens()
+        return self._session.execute(query, values)
+
+
+def test_a_task_and_its_files_are_of_one_moment(
+    ledger: Ledger, place: Place, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """The last file ends between the two queries of a reader: it sees the task before or after, not half of each."""
     task = ledger.add("c", files("a.md"), {})
     ledger.begin(task.files[0].number)
-    other = Ledger(tmp_path / "ledger.db")
-    asked: list[str] = []
+    ends = ["UPDATE files SET state = 'FINISHED'", "UPDATE tasks SET state = 'FINISHED'"]
+    happened: list[str] = []
 
-    def meanwhile(query: str) -> None:
-        asked.append(query)
-        if query.startswith("SELECT * FROM tasks"):
-            other.finish(task.files[0].number)
+    def meanwhile() -> None:
+        for query in ends:
+            if isinstance(place, Path):
+                with sqlite3.connect(place) as other:
+                    other.execute(query)
+                other.close()
+            else:
+                server: Postgres = request.getfixturevalue("postgres_server")
+                server.do(query.replace("UPDATE ", "UPDATE ullage_ingest."), written(place))
+            happened.append(query)
 
-    ledger._database._connection.set_trace_callback(meanwhile)
+    reading = ledger._database.reading
+
+    @contextmanager
+    def interrupted() -> Iterator[Interrupted]:
+        with reading() as session:
+            yield Interrupted(session, "SELECT * FROM tasks", meanwhile)
+
+    monkeypatch.setattr(ledger._database, "reading", interrupted)
     seen = ledger.task(task.id)
-    ledger._database._connection.set_trace_callback(None)
-    other.close()
-    assert (seen.state, seen.files[0].state) == ("RUNNING", "RUNNING"), asked
+    monkeypatch.undo()
+    assert happened == ends
+    assert (seen.state, seen.files[0].state) == ("RUNNING", "RUNNING")
     assert ledger.task(task.id).state == "FINISHED"
+
+
+def test_sizes_beyond_32_bits_and_times_come_back_as_they_were(ledger: Ledger) -> None:
+    task = ledger.add("c", [FileRecord("film.mp4", "f" * 64, 5 << 30), FileRecord("b.md", "e" * 64, 6 << 30)], {})
+    assert [file.bytes for file in ledger.task(task.id).files] == [5 << 30, 6 << 30]
+    assert ledger.backlog() == (2, 11 << 30)
+    assert ledger.heading(task.id).created_s == task.created_s
+    assert task.created_s % 1e-3, "a time that is rounded to 4 bytes would have lost this"
+    assert ledger.uses("f" * 64, task.updated_s) == 1
+
+
+def test_no_letter_of_a_name_or_a_reason_keeps_a_file_out(ledger: Ledger, place: Place) -> None:
+    """PostgreSQL's texts hold no NUL: it stands as U+FFFD there, also where the name is looked for."""
+    names = ["a\0b.md", "100 %.md", "what?.md", "it's.md", "\\'; --.md", "ж🜁.md"]
+    task = ledger.add("c\0%s", files(*names), {"note": "\0 % ?"})
+    kept = names if isinstance(place, Path) else [name.replace("\0", "\ufffd") for name in names]
+    assert [file.name for file in task.files] == kept
+    assert ledger.open_names("c\0%s", names) == {*kept}
+    assert task.options == {"note": "\0 % ?"}
+    ledger.finish(task.files[0].number, error="broken \0 at 5 %?", warnings=["\0"])
+    done = ledger.file(task.files[0].number)
+    assert done.error == ("broken \0 at 5 %?" if isinstance(place, Path) else "broken \ufffd at 5 %?")
+    assert done.warnings == ("\0",)
+    assert [file.name for file in ledger.cancel(task.id, kept[1])] == [kept[1]]
+    assert ledger.cancel_collection("c\0%s") == len(names) - 2
 
 
 def test_an_unknown_task_is_not_found(ledger: Ledger) -> None:

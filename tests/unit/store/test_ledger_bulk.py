@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from ullage.store import FileRecord
+from ullage.store.database import Place
 from ullage.store.ledger_bulk import FILES_PER_READ, BulkLedger, Ending
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[BulkLedger]:
-    ledger = BulkLedger(tmp_path / "ledger.db")
+def ledger(place: Place) -> Iterator[BulkLedger]:
+    ledger = BulkLedger(place)
     yield ledger
     ledger.close()
 
@@ -64,9 +65,11 @@ def test_a_second_run_begins_what_is_open_and_nothing_else(ledger: BulkLedger) -
     assert [(file.name, file.attempts) for file, _ in ledger.begun("c")] == [("b.txt", 2)]
 
 
-def test_no_query_of_a_files_way_reads_all_files_of_its_task(ledger: BulkLedger) -> None:
+def test_no_query_of_a_files_way_reads_all_files_of_its_task(tmp_path: Path) -> None:
     """Counted in steps of SQLite's own machine: a task with a hundred times the files takes hardly more."""
+    ledger = BulkLedger(tmp_path / "ledger.db")
     few, many = (steps_of_a_way(ledger, count) for count in (50, 5000))
+    ledger.close()
     assert many < 3 * few, (few, many)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from ullage.errors import Unavailable
+from ullage.store.database import WriterChanged
 
 LONGEST_PAUSE_S = 5.0
 
@@ -15,11 +16,14 @@ T = TypeVar("T")
 
 
 async def patiently(ask: Callable[[], Awaitable[T]], patience_s: float) -> T:
-    """Again and again while what it needs is unavailable. Raises Unavailable after `patience_s`."""
+    """Again and again while what it needs is unavailable. Raises Unavailable after `patience_s`, and WriterChanged at
+    once: that does not pass."""
     deadline, pause_s = time.monotonic() + patience_s, 0.5
     while True:
         try:
             return await ask()
+        except WriterChanged:
+            raise
         except Unavailable:
             if time.monotonic() + pause_s > deadline:
                 raise

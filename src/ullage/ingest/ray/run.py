@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ullage.errors import UllageError, Unavailable
 from ullage.ingest.ray import Prepare
+from ullage.ingest.ray.patience import patiently_here
 from ullage.ingest.ray.reading import ReadStage
 from ullage.ingest.ray.rows import Asked, asked_table, endings_of
 from ullage.ingest.ray.storing import EmbedStage, WriteStage
 from ullage.settings import Settings
 from ullage.store import FileRecord, TaskRecord
-from ullage.store.ledger_bulk import BulkLedger
+from ullage.store.ledger_bulk import BulkLedger, Ending
 
 FILES_PER_BLOCK = 256
 """What one task reads, and what is lost when its worker dies."""
@@ -87,7 +88,12 @@ def _run(ledger: BulkLedger, settings: Settings, collection: str, pools: Pools, 
     quieten()
     for block in _stages(_source(ledger, collection), settings, collection, pools, prepare).iter_batches(
             batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield ledger.finish_many(endings_of(block))
+        yield _ended(ledger, endings_of(block), settings.request_timeout_s)
+
+
+def _ended(ledger: BulkLedger, endings: Sequence[Ending], patience_s: float) -> int:
+    """Written down, also when the ledger is away for a while."""
+    return patiently_here(lambda: ledger.finish_many(endings), patience_s)
 
 
 def quieten() -> None:
