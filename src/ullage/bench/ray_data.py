@@ -164,12 +164,11 @@ class Proof:
 
 
 def prove(uri: str, collection: str, names: Sequence[str]) -> Proof:
-    """Reads every passage of the collection."""
+    """Reads the place of every passage of the collection."""
     with closing(VectorStore(uri)) as store:
         patiently_here(store.ping, PATIENCE_S)
         documents = {document.name: document for document in store.documents(collection)}
-        seen = Counter((chunk.document, chunk.content_hash, chunk.ordinal)
-                       for chunks, _ in store.everything(collection) for chunk in chunks)
+        seen = Counter(store.places(collection))
     wanted = {(name, document.content_hash, ordinal)
               for name, document in documents.items() for ordinal in range(document.chunks)}
     broken = {name for name, *_ in wanted.symmetric_difference(seen)}

@@ -28,6 +28,8 @@ T = TypeVar("T")
 ROWS_PER_WRITE = 256
 ROWS_PER_READ = 1000
 NAMES_PER_READ = 100
+PLACES_PER_READ = 10_000
+"""Of rows so small; a server gives 16,384 at most at once."""
 
 
 class Rows:
@@ -131,6 +133,13 @@ class Rows:
         """All chunks with their vectors, some at a time, in no order that means anything."""
         for rows in self._pages(collection, "ordinal >= 0", [*CHUNK_FIELDS, "dense"], ROWS_PER_WRITE):
             yield [chunk_of(row) for row in rows], np.asarray([row["dense"] for row in rows], np.float32)
+
+    def places(self, collection: str) -> Iterator[tuple[str, str, int]]:
+        """(document, content hash, ordinal) of every chunk, in no order that means anything."""
+        fields = ["document", "content_hash", "ordinal"]
+        for rows in self._pages(collection, "ordinal >= 0", fields, PLACES_PER_READ):
+            for row in rows:
+                yield str(row["document"]), str(row["content_hash"]), int(row["ordinal"])
 
     def chunks(self, collection: str, document: str) -> tuple[list[Chunk], npt.NDArray[np.float32]]:
         """All chunks of a document in order, with their vectors [n, dimension]."""

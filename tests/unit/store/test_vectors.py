@@ -314,6 +314,13 @@ def test_what_could_not_be_deleted_is_deleted_with_the_next(
     assert filled.count("c") == 0
 
 
+def test_every_place_is_told_once(filled: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ullage.store.rows.PLACES_PER_READ", 3)
+    filled.upsert("c", chunks("other.md", "b" * 64, ["one", "two"]), axes(2))
+    wanted = [("manual.md", HASH, n) for n in range(4)] + [("other.md", "b" * 64, n) for n in range(2)]
+    assert sorted(filled.places("c")) == sorted(wanted)
+
+
 def test_everything_is_read_once(filled: VectorStore) -> None:
     texts = [f"text {n}" for n in range(600)]
     filled.upsert("c", chunks("long.md", "b" * 64, texts), np.ones((600, 8), np.float32))
