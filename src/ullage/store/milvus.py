@@ -21,6 +21,10 @@ for _name in ("pymilvus", "milvus_lite", "grpc._server"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 """They log every error that they also raise, with a traceback; grpc does so when Lite runs in this process."""
 
+PINGS = {"grpc.keepalive_time_ms": 300_000}
+"""A gRPC server takes one ping in five minutes from a client that is waiting. pymilvus sends one every ten seconds, for
+which servers end its connection: GOAWAY, too_many_pings."""
+
 COLLECTION_MISSING = 100
 NOT_LOADED = 101
 UNREACHABLE = (1, 2)
@@ -108,7 +112,7 @@ class Connection:
             if self._client is None:
                 if self.local:
                     Path(self.uri).parent.mkdir(parents=True, exist_ok=True)
-                self._client = MilvusClient(self.uri, token=self._token, timeout=self.timeout_s)
+                self._client = MilvusClient(self.uri, token=self._token, timeout=self.timeout_s, grpc_options=PINGS)
             return self._client
 
     def _translated(self, error: MilvusException, collection: str) -> UllageError:

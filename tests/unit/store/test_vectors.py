@@ -314,6 +314,10 @@ def test_what_could_not_be_deleted_is_deleted_with_the_next(
     assert filled.count("c") == 0
 
 
+def test_the_server_is_not_pinged_more_often_than_it_allows(filled: VectorStore) -> None:
+    assert filled._connection._open()._handler._grpc_options["grpc.keepalive_time_ms"] >= 300_000
+
+
 def test_every_place_is_told_once(filled: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ullage.store.rows.PLACES_PER_READ", 3)
     filled.upsert("c", chunks("other.md", "b" * 64, ["one", "two"]), axes(2))
