@@ -55,7 +55,7 @@ def embedding(pause_s: float = 0.0) -> Iterator[str]:
 def lite_server(folder: Path) -> Iterator[tuple[str, int]]:
     """Its URI and its process."""
     port = free_port()
-    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder / "vectors"),
+    command = [sys.executable, "-m", "ullage.stack.lite_server", "--data-dir", str(folder / "vectors"),
                "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -20,7 +20,7 @@ DIMENSION = 16
 
 
 class Server:
-    """`python -m milvus_lite server` on one port and one folder, as `ullage up` starts it."""
+    """`python -m ullage.stack.lite_server` on one port and one folder, as `ullage up` starts it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -28,7 +28,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(self.folder),
+        command = [sys.executable, "-m", "ullage.stack.lite_server", "--data-dir", str(self.folder),
                    "--host", "127.0.0.1", "--port", str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -114,6 +114,24 @@ def test_killed_again_and_again_while_writing(server: Server) -> None:
         answering(store)
     assert {record.name: record.chunks for record in store.documents("c")} == acknowledged
     assert store.count("c") == 20 * len(acknowledged)
+    store.close()
+
+
+def test_an_index_that_a_kill_cut_off_is_made_anew(server: Server) -> None:
+    """As a kill leaves it that came while Milvus Lite wrote it."""
+    store = answering(VectorStore(server.uri))
+    store.create_collection("c", embedder="m", dimension=DIMENSION)
+    pieces, vectors = document(1)
+    store.upsert("c", pieces, vectors)
+    store.confirm("c", pieces[0].document, pieces[0].content_hash, 40)
+    server.kill()
+    [index] = server.folder.rglob("*.flat.idx")
+    whole = index.read_bytes()
+    index.write_bytes(whole[:2048])
+    server.start()
+    answering(store)
+    assert store.search_dense("c", vectors[3], 1)[0].chunk == pieces[3]
+    assert index.read_bytes() == whole
     store.close()
 
 

@@ -66,7 +66,7 @@ def _service(made: Migration, planned: ServicePlan, folder: Path) -> dict[str, A
         "networks": {"default": {"aliases": sorted({vendor.name for vendor in vendors})}} if vendors else ["default"],
     }
     if service == "vectors":
-        body |= {"entrypoint": ["python", "-m", "milvus_lite", "server", "--data-dir", "/var/lib/ullage/vectors",
+        body |= {"entrypoint": ["python", "-m", "ullage.stack.lite_server", "--data-dir", "/var/lib/ullage/vectors",
                                 "--host", "0.0.0.0", "--port", str(port)],  # noqa: S104
                  "healthcheck": _health(["CMD", "python", "-c", "import socket; socket.create_connection(('127.0.0.1', "
                                          f"{port}), 2)"])}

@@ -131,7 +131,7 @@ def _serve_command(planned: ServicePlan, settings: Settings) -> tuple[str, ...]:
 
 
 def _vectors_command(settings: Settings) -> tuple[str, ...]:
-    return (sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(settings.state_dir / "vectors"),
+    return (sys.executable, "-m", "ullage.stack.lite_server", "--data-dir", str(settings.state_dir / "vectors"),
             "--host", bracketed(settings.bind_host("vectors")), "--port", str(settings.vectors_port))
 
 

@@ -123,7 +123,7 @@ def test_a_stack_on_elasticsearch_gets_vectors_of_ours(tmp_path: Path):
     made = migration([path], find_machine("cpu-4gib-container"))
     write(made, tmp_path / "new", "en")
     tree = yaml.safe_load((tmp_path / "new" / "compose.yaml").read_text(encoding="utf-8"))
-    assert "milvus_lite" in tree["services"]["vectors"]["entrypoint"]
+    assert "ullage.stack.lite_server" in tree["services"]["vectors"]["entrypoint"]
     assert tree["services"]["rag"]["environment"]["ULLAGE_VECTORS_URI"] == "http://vectors:19530"
     assert [line.what for line in made.dropped] == ["elasticsearch"]
 

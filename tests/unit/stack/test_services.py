@@ -82,7 +82,7 @@ def test_flags_reach_the_child_as_environment_and_nothing_else_does():
 def test_the_vector_database_is_bound_stopped_and_probed_in_its_own_way():
     processes, _ = stack({"ULLAGE_HOST": "::1"}, state_dir=Path("/somewhere"))
     vectors = processes["vectors"]
-    assert vectors.command[2:] == ("milvus_lite", "server", "--data-dir", "/somewhere/vectors",
+    assert vectors.command[2:] == ("ullage.stack.lite_server", "--data-dir", "/somewhere/vectors",
                                    "--host", "[::1]", "--port", "19530")
     assert (vectors.probe, vectors.stop_signal) == ("grpc", signal.SIGINT)
     assert processes["rag"].stop_signal == signal.SIGTERM
