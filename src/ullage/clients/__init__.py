@@ -1,5 +1,4 @@
-"""How one service calls another over the wire."""
+"""How one service calls another over the wire.
 
-from ullage.clients.embedding import EmbedderInfo, EmbeddingClient
-
-__all__ = ["EmbedderInfo", "EmbeddingClient"]
+Nothing is imported here: most services call nobody, and aiohttp takes time to load.
+"""

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ullage.clients import EmbedderInfo, EmbeddingClient
+from ullage.clients.embedding import EmbedderInfo, EmbeddingClient
 from ullage.errors import DocumentRefused, SettingsError
 from ullage.ingest.chunk import Chunker, Piece
 from ullage.ingest.document import Page, Picture

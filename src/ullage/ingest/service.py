@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ullage.clients import EmbeddingClient
+from ullage.clients.embedding import EmbeddingClient
 from ullage.clients.llm import LlmClient
 from ullage.errors import DependencyDown, NotReady, SettingsError
 from ullage.http import Health

@@ -12,8 +12,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from ullage.clients import EmbedderInfo, EmbeddingClient
-from ullage.clients.embedding import CHARACTERS_PER_CALL, TEXTS_PER_CALL
+from ullage.clients.embedding import CHARACTERS_PER_CALL, TEXTS_PER_CALL, EmbedderInfo, EmbeddingClient
 from ullage.errors import DeadlineExceeded, DependencyDown, InvalidRequest, TooLarge, TooLong, UllageError, UnknownModel
 
 

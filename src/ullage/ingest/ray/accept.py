@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ullage.clients import EmbedderInfo, EmbeddingClient
+from ullage.clients.embedding import EmbedderInfo, EmbeddingClient
 from ullage.errors import DocumentRefused, InvalidRequest, SettingsError
 from ullage.ingest.ray.patience import patiently_here
 from ullage.ingest.readers import extension

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ullage.clients import EmbeddingClient
+from ullage.clients.embedding import EmbeddingClient
 from ullage.errors import DocumentRefused, UllageError, Unavailable
 from ullage.ingest.pipeline import Ingestor, Job, Progress, Senses
 from ullage.ingest.ray import Prepare

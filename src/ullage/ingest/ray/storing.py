@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ullage.clients import EmbeddingClient
+from ullage.clients.embedding import EmbeddingClient
 from ullage.errors import DocumentRefused, RequestError
 from ullage.ingest.ray import Prepare
 from ullage.ingest.ray.patience import patiently, patiently_here
