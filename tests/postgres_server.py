@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -142,9 +143,9 @@ def place_of(text: str) -> Place:
     return shared(text) if text.startswith("postgresql://") else Path(text)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Postgres]:
-    """One for all tests of a process."""
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """A server that is gone afterwards. Skips the test where there can be none."""
     if reason := why_not():
         pytest.skip(reason)
     server = Postgres()
@@ -153,6 +154,13 @@ def postgres_server() -> Iterator[Postgres]:
         yield server
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """One for all tests of a process."""
+    with running() as server:
+        yield server
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from ingestors import Ingestor, embedding, lite_server
-from postgres_server import PASSWORD, Postgres, why_not
+from postgres_server import PASSWORD, Postgres, running
 from ullage.store import VectorStore
 
 FILES = 12
@@ -48,12 +48,7 @@ class Machines:
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[Machines]:
-    if reason := why_not():
-        pytest.skip(reason)
-    with ExitStack() as opened:
-        server = Postgres()
-        opened.callback(server.remove)
-        server.start()
+    with running() as server, ExitStack() as opened:
         ledger = server.database()
         embedder = opened.enter_context(embedding(pause_s=0.3))
         vectors, _ = opened.enter_context(lite_server(tmp_path))

@@ -18,7 +18,7 @@ import pytest
 from clusters import Simulated
 
 from ingestors import embedding, lite_server
-from postgres_server import PASSWORD, Postgres, why_not
+from postgres_server import PASSWORD, running
 from processes import clean_environment
 from ullage.bench.ray_data import killing, prove, write_documents
 
@@ -138,12 +138,7 @@ def test_a_killed_driver_goes_on_where_it_was(simulated: Simulated, command: Com
 def test_a_killed_driver_is_gone_on_with_from_another_state_folder(simulated: Simulated, tmp_path: Path) -> None:
     """The ledger is in PostgreSQL, whose server restarts too: another machine would have nothing but the two URLs and
     the documents under the same path."""
-    if reason := why_not():
-        pytest.skip(reason)
-    with ExitStack() as opened:
-        server = Postgres()
-        opened.callback(server.remove)
-        server.start()
+    with running() as server, ExitStack() as opened:
         ledger = server.database()
 
         def ask(query: str) -> list[tuple[Any, ...]]:

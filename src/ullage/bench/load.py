@@ -156,6 +156,11 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def counted(before: Mapping[str, float], after: Mapping[str, float], *names: str) -> list[float]:
+    """By how much counters of the scheduler grew between two of `Client.figures`."""
+    return [after[name] - before[name] for name in (f"ullage_scheduler_{one}_total" for one in names)]
+
+
 def quantile(values: Sequence[float], share: float) -> float:
     """0 where there are none."""
     return float(np.quantile(values, share)) if values else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from ullage.bench.load import Call, Client, connect, quantile
+from ullage.bench.load import Call, Client, connect, counted, quantile
 from ullage.errors import EngineFailed
 
 SMALL, LARGE = 5, 512
@@ -68,8 +68,7 @@ async def measure_fairness(url: str, *, calls: int = 200) -> Fairness:
         finally:
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
-    spent, batches = (after[f"ullage_scheduler_{name}_total"] - before[f"ullage_scheduler_{name}_total"]
-                      for name in ("compute_seconds", "batches"))
+    spent, batches = counted(before, after, "compute_seconds", "batches")
     return Fairness(calls, quantile(unloaded, 0.5), quantile(unloaded, 0.99), quantile(loaded, 0.5),
                     quantile(loaded, 0.99), spent / max(1.0, batches), answered)
 

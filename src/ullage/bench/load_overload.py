@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from ullage.bench.load import Call, Client, connect, quantile
+from ullage.bench.load import Call, Client, connect, counted, quantile
 
 SIZES, SHARES = (5, 40, 100), (0.5, 0.4, 0.1)
 """Passages of a call, and how many of the calls have so many."""
@@ -40,8 +40,7 @@ class Phase:
 
     @classmethod
     def between(cls, before: Mapping[str, float], after: Mapping[str, float], seconds: float) -> Phase:
-        names = [f"ullage_scheduler_{name}_total" for name in ("compute_seconds", "tokens", "rows", "batches")]
-        spent, tokens, rows, batches = (after[name] - before[name] for name in names)
+        spent, tokens, rows, batches = counted(before, after, "compute_seconds", "tokens", "rows", "batches")
         return cls(spent / seconds, tokens / spent if spent else 0.0, rows / batches if batches else 0.0)
 
 
@@ -128,7 +127,8 @@ async def _small_p50_s(client: Client) -> float:
 
 
 async def _capacity(client: Client, seconds: float) -> tuple[float, float, Phase]:
-    """(pairs, calls) per second of clients that wait for each answer: whole calls, over the time they took."""
+    """(pairs, calls) per second of clients that wait for each answer, whole calls over the time they took; and what the
+    engine did meanwhile."""
     turn = itertools.count(1_000_000)
     figures = await client.figures()
     begun = time.perf_counter()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from postgres_server import PASSWORD, Postgres, shared, written
+from postgres_server import PASSWORD, Postgres, running, shared, written
 from processes import free_port
 from ullage.errors import DependencyDown, SettingsError
 from ullage.store import FileRecord, Ledger
@@ -41,12 +41,8 @@ def ledger(place: Shared) -> Iterator[Ledger]:
 @pytest.fixture
 def own_server() -> Iterator[Postgres]:
     """For tests that stop it: others run beside on the shared one."""
-    server = Postgres()
-    try:
-        server.start()
+    with running() as server:
         yield server
-    finally:
-        server.remove()
 
 
 def end_sessions(server: Postgres, place: Shared) -> None:

@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 
 from ullage.errors import Cancelled, DependencyDown, DocumentRefused, InvalidRequest, NotFound, SettingsError
-from ullage.models.lexical import analyze, numbers
 from ullage.store import Chunk, Hit, VectorStore, chunk_id
-from ullage.store.fusion import FoundRow, by_number, fuse
 from ullage.store.milvus import Abilities
-from ullage.store.schema import row_of
 
 HASH = "a" * 64
 TEXTS = [
@@ -58,7 +55,7 @@ def filled(store: VectorStore) -> VectorStore:
     return store
 
 
-def ordinals(hits: Sequence[Hit | FoundRow]) -> list[int]:
+def ordinals(hits: Sequence[Hit]) -> list[int]:
     return [hit.chunk.ordinal for hit in hits]
 
 
@@ -84,16 +81,6 @@ def test_hybrid_is_the_fusion_of_both_ranks(filled: VectorStore) -> None:
     lexical = ordinals(filled.search_lexical("c", "pump", 4)).index(3) + 1
     assert hits[0].ranks == {"dense": 1, "lexical": lexical}
     assert hits[0].score == pytest.approx(1 / 61 + 1 / (60 + lexical))
-
-
-def test_fusion_cuts_and_breaks_ties_the_same_way_every_time() -> None:
-    pieces = chunks()
-    rows = [row_of(piece, np.ones(8), sparse=False) for piece in pieces]
-    found = [FoundRow(pieces[n].id, 0.0, {"dense": n + 1}, rows[n]) for n in range(2)]
-    found += [FoundRow(pieces[n].id, 0.0, {"lexical": 3 - n}, rows[n]) for n in (2, 1)]
-    fused = fuse(found, 2, 60)
-    assert ordinals(fused) == [1, min((0, 2), key=lambda n: pieces[n].id)]
-    assert ordinals(fuse(found[::-1], 2, 60)) == ordinals(fused)
 
 
 def test_writing_twice_leaves_one(filled: VectorStore) -> None:
@@ -349,26 +336,11 @@ def test_a_database_without_sparse_vectors_says_so_in_one_line(
     assert hits[0].ranks == {"dense": 1}
 
 
-@pytest.mark.parametrize(
-    ("version", "lite", "sparse"),
-    [("milvus_lite-3.2.2", True, True), ("v2.3.5-lite", False, False), ("v2.4.0", False, True),
-     ("2.6.5-gpu", False, True), ("master-2026", False, True), ("v3.0", False, True)],
-)
-def test_what_a_version_can_do(version: str, lite: bool, sparse: bool) -> None:
-    assert Abilities.of(version) == Abilities(version, lite=lite, sparse=sparse)
-
-
 def test_a_long_heading_path_is_cut_from_the_inside(filled: VectorStore) -> None:
     deep = Chunk("deep.md", "d" * 64, 0, "text", path=tuple(f"{n} {'h' * 900}" for n in range(9)))
     filled.upsert("c", [deep], axes(1))
     found, _ = filled.chunks("c", "deep.md")
     assert found[0].path == deep.path[:4]
-
-
-def test_an_unreachable_server_is_named() -> None:
-    store = VectorStore("http://127.0.0.1:9", timeout_s=1)
-    with pytest.raises(DependencyDown, match=r"vector database at http://127\.0\.0\.1:9 does not answer"):
-        store.ping()
 
 
 def test_what_is_confirmed_stays_in_sight_while_more_is_written(filled: VectorStore) -> None:
@@ -408,31 +380,3 @@ def test_writes_from_many_threads_lose_nothing(filled: VectorStore) -> None:
     for thread in threads:
         thread.join()
     assert filled.count("c") == 4 + 6 * 20
-
-
-def test_numbers_that_are_asked_for_count_beside_both_searches() -> None:
-    texts = ["Order 4711-B of 14 May.", "No number.", "Order 4711-B, invoice 2024.", "On 14 May."]
-    words = [found_row(n, text) for n, text in enumerate(texts)]
-    found = by_number("Who placed order 4711-B (invoice 2024) on the 14th?", words)
-    assert [hit.ranks.get("number") for hit in found] == [2, None, 1, None]
-    assert [hit.row for hit in found] == [hit.row for hit in words]
-    assert by_number("Who placed the order of the 14?", words) == words
-    nearest = (words[1], words[3], words[0])
-    dense = [FoundRow(hit.id, 0.5, {"dense": rank}, hit.row) for rank, hit in enumerate(nearest, start=1)]
-    assert fuse([*dense, *found], 1, 60)[0].read().chunk == Chunk("d", "h", 0, texts[0])
-
-
-def found_row(number: int, text: str) -> FoundRow:
-    """As the search by words gives it."""
-    chunk = Chunk("d", "h", number, text)
-    return FoundRow(chunk.id, 9.0 - number, {"lexical": number + 1}, row_of(chunk, np.ones(8), sparse=False))
-
-
-def test_a_passage_is_left_unread_only_where_it_cannot_have_the_number() -> None:
-    wanted = "Orders 12500, P-101, v1.15 and gb200s?"
-    texts = ["12,500 pieces", "a p-101", "P 101", "v1.15", "GB200s", "1,2500", "m² and １２５００", "none", "12 500"]
-    words = [found_row(n, text) for n, text in enumerate(texts)]
-    named = numbers(analyze(wanted))
-    holding = [bool(named & set(analyze(text))) for text in texts]
-    assert [("number" in hit.ranks) for hit in by_number(wanted, words)] == holding
-    assert sum(holding) > 5

@@ -65,7 +65,7 @@ class Replica:
             raise NotReady(f"{self._service} is not ready: {health.reason}")
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """What `autoscale.by_work` decides by; nothing for an app without a scheduler."""
+        """What `autoscale.by_work` decides by; nothing for an app with neither scheduler nor pool."""
         return load_of(self._api.state.registry)
 
 
