@@ -21,11 +21,12 @@ import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers, processors, trainers
 
-from ullage.errors import DoesNotFit, Unavailable, outcome_of
+from ullage.errors import DoesNotFit, UllageError, Unavailable, outcome_of
 
 PASSAGES = 100
 MEAN_TOKENS, LONGEST_TOKENS, SPREAD = 200, 512, 0.6
 READY_TIMEOUT_S = 120.0
+POLL_S = 0.02
 BOS = "<|begin_of_text|>"
 VOCABULARY = 16384
 TRAINING_BYTES = 4 << 20
@@ -79,21 +80,25 @@ class RankingProcess:
         return str(self.memory["profile"])
 
     def _wait(self, process: subprocess.Popen[bytes], until: float) -> None:
-        while time.perf_counter() < until:
-            if process.poll() is not None:
-                self._said.seek(0)
-                lines = self._said.read().decode(errors="replace").strip().splitlines()
-                said = lines[-1] if lines else f"it ended with {process.returncode} and no word"
-                if process.returncode == outcome_of(DoesNotFit).exit_code:
-                    raise DoesNotFit(said, needed_bytes=0, budget_bytes=0)
-                raise Unavailable(said)
-            try:
-                if httpx.get(f"{self.url}/v1/health/ready", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass  # it does not listen yet
-            time.sleep(0.05)
+        with httpx.Client(timeout=5) as client:  # one: each reads the certificates of the system
+            while time.perf_counter() < until:
+                if process.poll() is not None:
+                    raise self._ended(process.returncode)
+                try:
+                    if client.get(f"{self.url}/v1/health/ready").status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass  # it does not listen yet
+                time.sleep(POLL_S)
         raise Unavailable(f"the ranking service was not ready within {READY_TIMEOUT_S:g} s")
+
+    def _ended(self, code: int) -> UllageError:
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        said = lines[-1] if lines else f"it ended with {code} and no word"
+        if code == outcome_of(DoesNotFit).exit_code:
+            return DoesNotFit(said, needed_bytes=0, budget_bytes=0)
+        return Unavailable(said)
 
     def _stop(self) -> None:
         if self._process is not None:

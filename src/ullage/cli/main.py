@@ -10,26 +10,8 @@ from typing import Annotated
 
 import typer
 
-from ullage.cli import (
-    ask,
-    bench,
-    collection,
-    demo,
-    deploy,
-    devices,
-    doctor,
-    ingest,
-    models,
-    plan,
-    restart,
-    serve,
-    settings,
-    status,
-    store_copy,
-    task,
-    up,
-)
 from ullage.cli.invocation import Invocation, parse_given
+from ullage.cli.lazy import LazyGroup
 from ullage.cli.output import print_error
 from ullage.errors import UllageError, outcome
 from ullage.version import __version__
@@ -37,18 +19,9 @@ from ullage.version import __version__
 INTERRUPTED = 130
 
 app = typer.Typer(
-    name="ullage", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    name="ullage", cls=LazyGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="A RAG stack whose models are fitted into a stated number of bytes.",
 )
-for group in (up, restart, plan, devices, status, settings, serve, ingest, ask, demo):
-    group.register(app)
-app.add_typer(doctor.app, name="doctor")
-app.add_typer(models.app, name="models")
-app.add_typer(bench.app, name="bench")
-app.add_typer(deploy.app, name="deploy")
-app.add_typer(collection.app, name="collection")
-app.add_typer(task.app, name="task")
-app.add_typer(store_copy.app, name="store")
 
 
 def _version(wanted: bool) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-import httpx
+PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -38,5 +39,5 @@ def close_doors() -> None:
 
 
 def _origin(text: str) -> tuple[str, str, int | None]:
-    url = httpx.URL(text)
-    return url.scheme, url.host, url.port
+    url = urlsplit(text)
+    return url.scheme, url.hostname or "", url.port or PORTS.get(url.scheme)

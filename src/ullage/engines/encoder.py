@@ -67,8 +67,10 @@ def _open_graph(
     weights = paths["weights"]
     progress(0.5)  # found and verified; the libraries do not tell how far they have read
     model = weights if weights.suffix == ".onnx" else export(weights.parent, cache_dir, _form(profile, backend))
-    made = _openvino if backend == "openvino" else _onnxruntime
-    return Tokenizer.of(card, paths["tokenizer"]), made(card, profile, model, threads, limit_bytes)
+    tokenizer = Tokenizer.of(card, paths["tokenizer"])
+    if backend == "openvino":
+        return tokenizer, _openvino(card, profile, model, threads, limit_bytes, cache_dir)
+    return tokenizer, _onnxruntime(card, profile, model, threads, limit_bytes)
 
 
 def _form(profile: Profile, backend: CpuBackend) -> Form:
@@ -101,7 +103,9 @@ def _onnxruntime(card: Card, profile: Profile, model: Path, threads: int, limit_
     )
 
 
-def _openvino(card: Card, profile: Profile, model: Path, threads: int, limit_bytes: int | None) -> Engine:
+def _openvino(
+    card: Card, profile: Profile, model: Path, threads: int, limit_bytes: int | None, cache_dir: Path
+) -> Engine:
     if importlib.util.find_spec("openvino") is None:
         raise SettingsError(f"{profile.id} needs OpenVINO: pip install openvino, or set cpu_backend=onnxruntime")
     from ullage.engines.openvino_cpu import OpenVinoEngine
@@ -119,6 +123,7 @@ def _openvino(card: Card, profile: Profile, model: Path, threads: int, limit_byt
         instances=profile.instances,
         cost_bytes=lambda rows, length: run_bytes(card, rows, length),
         limit_bytes=limit_bytes,
+        cache_dir=cache_dir,
     )
 
 

@@ -24,6 +24,7 @@ import openvino
 
 from ullage.engines.base import Float32
 from ullage.engines.graph import Graph, read_graph
+from ullage.engines.openvino_kept import keep, kept_file, read_kept
 from ullage.engines.padded import Asked, PaddedEngine, one_line
 from ullage.errors import EngineFailed, ModelCorrupt, ModelUnsupported, OutOfMemory, UllageError
 
@@ -46,6 +47,7 @@ class OpenVinoEngine(PaddedEngine):
     `group` is how many numbers of a token share a scale (int8): it divides the width of every matrix product.
     `cost_bytes` tells what a run of (rows, length) takes; over `limit_bytes` it raises OutOfMemory, None does not.
     `instances` engines made with the same arguments share weights; each has `threads` of its own.
+    `cache_dir` is where what was compiled is kept for the next start; None keeps nothing.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class OpenVinoEngine(PaddedEngine):
         instances: int = 1,
         cost_bytes: Callable[[int, int], int] | None = None,
         limit_bytes: int | None = None,
+        cache_dir: Path | None = None,
         **asked: Unpack[Asked],
     ) -> None:
         super().__init__(model, one_at_a_time=False, **asked)
@@ -63,6 +66,7 @@ class OpenVinoEngine(PaddedEngine):
         self._group = group if self._precision == "int8" else 0
         self._cost_bytes = cost_bytes
         self._limit_bytes = limit_bytes
+        self._cache_dir = cache_dir
         self._shared: _Compiled | None = None
         self._request: Any = None
 
@@ -82,24 +86,36 @@ class OpenVinoEngine(PaddedEngine):
         with _compiling:
             known = _compiled.get(key)
             if known is None:
-                known = _compiled[key] = _Compiled(self._read_and_compile())
+                known = _compiled[key] = _Compiled(self._read_or_compile())
             return known
 
-    def _read_and_compile(self) -> Any:
+    def _read_or_compile(self) -> Any:
         core = openvino.Core()
+        options = {
+            "INFERENCE_PRECISION_HINT": self._hint(core),
+            "NUM_STREAMS": self._instances,
+            "INFERENCE_NUM_THREADS": self._threads * self._instances,
+            "ENABLE_CPU_PINNING": False,  # services share the cores, and each would pin itself to the first
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": self._group,
+            "CPU_RUNTIME_CACHE_CAPACITY": KERNELS_KEPT,
+        }
+        file = None
+        if self._cache_dir is not None and isinstance(self._model, Path):
+            file = kept_file(self._cache_dir, self._model, core, options)
+        compiled = None if file is None else read_kept(core, file, options)
+        if compiled is None:
+            compiled = self._read_and_compile(core, options)
+            if file is not None:
+                keep(compiled, file)
+        return compiled
+
+    def _read_and_compile(self, core: Any, options: dict[str, object]) -> Any:
         try:
             read = core.read_model(self._model if isinstance(self._model, bytes) else str(self._model))
         except RuntimeError as error:
             raise self._read_error(error) from None
         try:
-            return core.compile_model(read, "CPU", {
-                "INFERENCE_PRECISION_HINT": self._hint(core),
-                "NUM_STREAMS": self._instances,
-                "INFERENCE_NUM_THREADS": self._threads * self._instances,
-                "ENABLE_CPU_PINNING": False,  # services share the cores, and each would pin itself to the first
-                "DYNAMIC_QUANTIZATION_GROUP_SIZE": self._group,
-                "CPU_RUNTIME_CACHE_CAPACITY": KERNELS_KEPT,
-            })
+            return core.compile_model(read, "CPU", options)
         except RuntimeError as error:
             raise self._run_error(error, "cannot be compiled") from None
 

@@ -104,12 +104,13 @@ class _Server(uvicorn.Server):
 def run_server(
     app: FastAPI, listener: socket.socket, *, drain_s: float = DRAIN_S, door: Door | None = None,
     more: Sequence[socket.socket] = (), back: socket.socket | None = None, standby: bool = False,
-    headers: Sequence[tuple[str, str]] = SAFE_HEADERS,
+    headers: Sequence[tuple[str, str]] = SAFE_HEADERS, websockets: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT; in-flight requests get `drain_s` seconds. Raises what ended the start.
 
     `door` brings TLS and keys to an app that was built without one. The app answers at the ports of `more` too. `back`
     and `standby` are those of `http.handed`. `headers` are added to every answer.
+    The library of `websockets` is loaded for an app that has any.
     """
     hang(app, door or Door())
     app.state.drain_s = drain_s
@@ -117,6 +118,7 @@ def run_server(
     pair = {} if tls is None else {"ssl_certfile": str(tls.cert), "ssl_keyfile": str(tls.key)}
     always = [*headers, *((ONLY_TLS,) if tls is not None else ())]
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", server_header=False, headers=always,
+                            ws="auto" if websockets else "none",
                             loop="asyncio", http=BoundedHttp,  # as measured: uvloop gains nothing
                             timeout_graceful_shutdown=int(drain_s), **pair)  # type: ignore[arg-type]
     server = _Server(config, app, back, standby=standby)

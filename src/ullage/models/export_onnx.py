@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ullage.models.onnx_writer import Form, OnnxWriter
 
 EXPORTER_VERSION = 1
+EXPORTS = "exports"
 MODEL_FILE = "model.onnx"
 
 MASKED = -1e9
@@ -51,7 +52,7 @@ def export(folder: Path, cache_dir: Path, form: Form = "fp32") -> Path:
     if not paths:
         raise ModelNotFound(f"{folder} has no {WEIGHTS}")
     with Weights(*paths) as weights:
-        target = cache_dir / "exports" / _key(config, paths, form) / MODEL_FILE
+        target = cache_dir / EXPORTS / _key(config, paths, form) / MODEL_FILE
         if target.is_file():
             return target
         target.parent.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ def test_without_a_command_the_help_is_shown(ullage):
     ("arguments", "said"),
     [
         (["bogus"], "No such command 'bogus'"),
+        (["sevre"], "Did you mean 'serve'"),
         (["plan", "--bogus"], "No such option: --bogus"),
         (["--bogus"], "No such option: --bogus"),
         (["serve"], "Missing argument"),
