@@ -71,6 +71,26 @@ def test_public_clients_pass_through_the_proxy(served):
     assert best.page_content == TEXTS[1]
 
 
+async def test_replicas_stay_inside_their_bytes(served):
+    """Ray's worker around them included, with the queue never empty."""
+    texts = [{"text": f"Boat {place} leaves from the northern pier at noon. " * 12} for place in range(40)]
+
+    async def ask(client: httpx.AsyncClient, number: int) -> int:
+        body = {"model": RANKER, "query": {"text": f"When does boat {number} leave?"}, "passages": texts}
+        return (await client.post(f"{served.fronts['ranking']}/v1/ranking", json=body)).status_code
+
+    async with httpx.AsyncClient(timeout=300) as client:
+        for number in range(0, 24, 6):
+            answers = await asyncio.gather(*(ask(client, number + other) for other in range(6)))
+            assert answers == [200] * 6
+        for _ in range(8):  # of whichever replica answers
+            memory = (await client.get(f"{served.fronts['ranking']}/v1/memory")).json()
+            print(f"\n{memory['resident_bytes'] >> 20} MiB of {memory['planned_bytes'] >> 20} planned")
+            assert memory["watched"]
+            assert memory["resident_bytes"] <= memory["planned_bytes"] * 1.05
+            assert memory["events"]["holds"] == memory["events"]["over_ceiling"] == 0
+
+
 def test_what_the_proxies_add_is_printed(served):
     """Answered by a replica at once, without any compute: what is left is the way."""
     urls = {"front and proxy": f"{served.fronts['ranking']}/v1/models", "proxy": f"{served.proxy}/ranking/v1/models",

@@ -114,16 +114,20 @@ class Service:
 
 
 @contextmanager
-def own_service(settings: Mapping[str, str] | None = None) -> Iterator[Service]:
-    """`ullage serve ranking` on a free port, ready, stopped afterwards; `settings` are added to its environment.
+def own_service(
+    settings: Mapping[str, str] | None = None, module: Sequence[str] = ("ullage", "serve", "ranking")
+) -> Iterator[Service]:
+    """`ullage serve ranking`, or another `module` that answers for it, on a free port, ready, stopped afterwards;
+    `settings` are added to its environment.
 
     Raises EngineFailed when it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="ullage-load-") as folder:
-        port = _free_port()
+        port = free_port()
         log = Path(folder) / "service.log"
-        command = [sys.executable, "-m", "ullage", "serve", "ranking", "--port", str(port)]
-        environment = {"ULLAGE_LOG_LEVEL": "WARNING", **os.environ, **(settings or {}), "ULLAGE_STATE_DIR": folder}
+        command = [sys.executable, "-m", *module]
+        environment = {"ULLAGE_LOG_LEVEL": "WARNING", **os.environ, **(settings or {}), "ULLAGE_STATE_DIR": folder,
+                       "ULLAGE_RANKING_PORT": str(port)}
         with log.open("wb") as out, subprocess.Popen(
             command, stdout=out, stderr=subprocess.STDOUT, env=environment
         ) as process:
@@ -150,7 +154,7 @@ def _wait_ready(service: Service) -> None:
     raise EngineFailed(f"the ranking service was not ready within {READY_S:g} s")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -25,7 +25,7 @@ import httpx
 import numpy as np
 import psutil
 
-from ullage.bench.load import WORDS, _free_port, quantile
+from ullage.bench.load import WORDS, free_port, quantile
 from ullage.bench.rag_cost import Cost, Meter
 from ullage.bench.rag_stubs import DIMENSION, vectors
 from ullage.errors import EngineFailed, UllageError
@@ -144,7 +144,7 @@ def bench(*, candidates: int = CANDIDATES, kept: int = KEPT) -> Iterator[Bench]:
     """A filled database, the models and `ullage serve rag`, ready. Raises EngineFailed when one does not start."""
     with ExitStack() as up:
         folder = Path(up.enter_context(tempfile.TemporaryDirectory(prefix="ullage-rag-load-")))
-        ports = {name: _free_port() for name in ("vectors", "stubs", "rag")}
+        ports = {name: free_port() for name in ("vectors", "stubs", "rag")}
         database = up.enter_context(_process(
             folder, "vectors", "milvus_lite", "server", "--data-dir", str(folder / "vectors"),
             "--host", "127.0.0.1", "--port", str(ports["vectors"])))

@@ -14,7 +14,7 @@ from rich.progress import MofNCompleteColumn, Progress, TaskID
 from ullage.cli.bench_load import app as load
 from ullage.cli.bench_pages import pages
 from ullage.cli.bench_rag import rag
-from ullage.cli.bench_ray import ray_data
+from ullage.cli.bench_ray import ray_data, ray_replicas
 from ullage.cli.ingest import expand, ingest_server, ingest_with_bars
 from ullage.cli.invocation import invocation
 from ullage.cli.output import JSON_HELP, err, out, print_json, table
@@ -30,6 +30,7 @@ app.add_typer(load, name="load")
 app.command()(pages)
 app.command()(rag)
 app.command()(ray_data)
+app.command()(ray_replicas)
 
 
 @app.callback()

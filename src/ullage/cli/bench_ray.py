@@ -1,4 +1,5 @@
-"""`ullage bench ray-data`: ingestion over Ray Data, its workers killed, beside the local ingestor in the same run."""
+"""`ullage bench ray-data`: ingestion over Ray Data, its workers killed, beside the local ingestor in the same run.
+`ullage bench ray-replicas`: ranking by 1, 2, 4 replicas."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ from rich.console import Console
 from ullage.cli.ingest import batches, follow, ingest_server, send
 from ullage.cli.ingest_ray import ingest_with_bar
 from ullage.cli.invocation import invocation
-from ullage.cli.output import JSON_HELP, err, out, print_json
+from ullage.cli.output import JSON_HELP, err, out, print_json, table
 from ullage.cli.own import own_stack
-from ullage.errors import UllageError
+from ullage.errors import SettingsError, UllageError
 from ullage.settings import Settings
 
 
@@ -48,6 +49,34 @@ def ray_data(
                         highlight=False, soft_wrap=True)
     if not all(said["exactly_once"] for said in found.values()):
         raise NotExactlyOnce("a document is missing, broken or there twice: see the figures")
+
+
+def ray_replicas(
+    context: typer.Context,
+    replicas: Annotated[str, typer.Option(help="how many, one after the other")] = "1,2,4",
+    replica_cpus: Annotated[int, typer.Option(min=1, help="cores, and threads, of each")] = 2,
+    seconds: Annotated[float, typer.Option(min=1.0, help="of load for each")] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """Passages a second of so many ranking replicas on Ray, beside one service without it and beside the model."""
+    from ullage.bench.ray_replicas import scale
+
+    counts = [int(part) for part in replicas.split(",") if part.strip().isdigit() and int(part) > 0]
+    if not counts or len(counts) != len(replicas.split(",")):
+        raise SettingsError(f"--replicas {replicas}: write counts such as 1,2,4")
+    found = scale(invocation(context).load().settings, counts, cpus=replica_cpus, seconds=seconds)
+    if as_json:
+        print_json(found.as_dict())
+        return
+    shown = table("replicas", "passages/s", "by the model", "off", "p50 s", "p99 s", "failed",
+                  right=("passages/s", "by the model", "off", "p50 s", "p99 s", "failed"))
+    one = found.alone
+    shown.add_row("without Ray", f"{one.passages_per_s:.1f}", "", "", f"{one.p50_s:.2f}", f"{one.p99_s:.2f}",
+                  str(one.failed))
+    for count, flow in found.flows.items():
+        shown.add_row(str(count), f"{flow.passages_per_s:.1f}", f"{count * one.passages_per_s:.1f}",
+                      f"{found.off(count):+.1%}", f"{flow.p50_s:.2f}", f"{flow.p99_s:.2f}", str(flow.failed))
+    out().print(shown)
 
 
 def _local(settings: Settings, paths: Sequence[Path], console: Console) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from ullage.settings import Service, Settings
 from ullage.settings.model import prefix_of
 from ullage.stack.ray.replicas import ON_RAY, Replicas
 
-WORKER_BYTES = 100 << 20
-"""What a process takes more inside a Ray worker. Measured with Ray 2.60: an idle worker holds 87 to 94 MiB; a ranking
-replica held 385 MiB after its first requests, where the process alone holds 304."""
+WORKER_BYTES = 144 << 20
+"""What a process takes more inside a Ray worker. Measured with Ray 2.60 and pandas, which Ray Data needs and Ray Serve
+loads where it is: a ranking replica held 421 MiB when ready and 487 after hundreds of requests of 40 passages, the
+process alone 280 and 350. Without pandas an idle worker holds 87 to 94 MiB."""
 
 GPU_STEP = 10_000
 """Ray counts a GPU in steps of 1/10,000."""
