@@ -10,7 +10,8 @@ from ullage.stack.ray.autoscale import by_work
 from ullage.stack.ray.deploy import SPREAD
 from ullage.stack.ray.entry import build
 
-FILE = Path(__file__).parents[2] / "deploy" / "kubernetes" / "rayservice.yaml"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+FILE = DEPLOY / "kubernetes" / "rayservice.yaml"
 
 
 def test_ray_knows_every_field_and_takes_what_is_built():
@@ -25,6 +26,16 @@ def test_ray_knows_every_field_and_takes_what_is_built():
         assert scaling.policy.policy_function == f"{by_work.__module__}.{by_work.__name__}"
         assert scaling.max_replicas > scaling.min_replicas
         assert deployment.ray_actor_options["memory"] > 1 << 28
+
+
+def test_ray_knows_every_field_of_the_llms_config():
+    """What is in `args` is vLLM's and Serve LLM's, which load only where a GPU's libraries are."""
+    from ray.serve.schema import ServeDeploySchema
+
+    inside = next(iter(yaml.safe_load_all((DEPLOY / "kubernetes" / "rayservice-llm.yaml").read_text())))["spec"]
+    for text in ((DEPLOY / "ray" / "llm.yaml").read_text(), inside["serveConfigV2"]):
+        [application] = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
+        assert application.import_path == "ray.serve.llm:build_openai_app"
 
 
 def test_the_variable_that_spreads_requests_is_one_that_ray_reads():
