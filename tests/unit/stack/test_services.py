@@ -44,7 +44,7 @@ def child_settings(process, planned):
 
 
 def test_a_child_chooses_the_same_profile_again():
-    for memory in (None, "2000MiB", "2200MiB"):
+    for memory in (None, "2100MiB", "2300MiB"):
         processes, plan = stack(memory=memory)
         for planned in plan.services:
             own = child_settings(processes[planned.service], planned)
