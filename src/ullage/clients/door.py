@@ -5,9 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
-
-PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,5 +36,7 @@ def close_doors() -> None:
 
 
 def _origin(text: str) -> tuple[str, str, int | None]:
-    url = urlsplit(text)
-    return url.scheme, url.hostname or "", url.port or PORTS.get(url.scheme)
+    import httpx  # as the client itself will read it; a service that has no keys calls nobody and does not load it
+
+    url = httpx.URL(text)
+    return url.scheme, url.host, url.port
