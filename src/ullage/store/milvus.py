@@ -21,9 +21,10 @@ for _name in ("pymilvus", "milvus_lite", "grpc._server"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 """They log every error that they also raise, with a traceback; grpc does so when Lite runs in this process."""
 
-PINGS = {"grpc.keepalive_time_ms": 300_000}
-"""A gRPC server takes one ping in five minutes from a client that is waiting. pymilvus sends one every ten seconds, for
-which servers end its connection: GOAWAY, too_many_pings."""
+PINGS = {"grpc.keepalive_time_ms": 330_000, "grpc.keepalive_permit_without_calls": False}
+"""A gRPC server takes one ping in five minutes from a client that is waiting, and one in two hours from one that asks
+nothing. pymilvus sends one every ten seconds, asking or not, for which servers end its connection: GOAWAY,
+too_many_pings."""
 
 COLLECTION_MISSING = 100
 NOT_LOADED = 101
