@@ -69,7 +69,7 @@ def test_a_restart_under_load_fails_no_request(model_cache, tmp_path, memory, ho
             done = stack.json("restart", "ranking")
             callers.wait_for(20)
         assert done["how"] == how
-        assert ("beside the plan the budget (memory) has" in done["why"]) == (how == "in turn")
+        assert ("the budget (memory) has 28 MiB" in done["why"]) == (how == "in turn")
         assert set(callers.seen) == {200}, callers.seen
         assert callers.best == {1}
         now = stack.json("status")["services"][0]

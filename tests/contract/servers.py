@@ -64,7 +64,7 @@ def behind(folder: Path) -> Iterator[dict[str, str]]:
     vectors, stubs = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     port = vectors.rpartition(":")[2]
     commands = (
-        ["milvus_lite", "server", "--data-dir", str(folder / "vectors"), "--host", "127.0.0.1", "--port", port],
+        ["ullage.stack.lite_server", "--data-dir", str(folder / "vectors"), "--host", "127.0.0.1", "--port", port],
         ["ullage.bench.rag_stubs", stubs.rpartition(":")[2]],
     )
     processes = [subprocess.Popen([product(), "-m", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -23,7 +23,7 @@ HANDBOOK = Path(__file__).parents[2] / "samples" / "handbook"
 @contextmanager
 def vectors(folder: Path) -> Iterator[str]:
     port = free_port()
-    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder / "vectors"),
+    command = [sys.executable, "-m", "ullage.stack.lite_server", "--data-dir", str(folder / "vectors"),
                "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

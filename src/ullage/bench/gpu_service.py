@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -21,12 +20,12 @@ import numpy as np
 import tokenizers
 from tokenizers import models, pre_tokenizers, processors, trainers
 
+from ullage.bench.load import free_port, ready_within
 from ullage.errors import DoesNotFit, UllageError, Unavailable, outcome_of
 
 PASSAGES = 100
 MEAN_TOKENS, LONGEST_TOKENS, SPREAD = 200, 512, 0.6
 READY_TIMEOUT_S = 120.0
-POLL_S = 0.02
 BOS = "<|begin_of_text|>"
 VOCABULARY = 16384
 TRAINING_BYTES = 4 << 20
@@ -40,9 +39,7 @@ class RankingProcess:
     """
 
     def __init__(self, folder: Path, cache_dir: Path, **settings: object) -> None:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.start_s = 0.0
         self.memory: dict[str, Any] = {}
@@ -57,7 +54,7 @@ class RankingProcess:
         begun = time.perf_counter()
         self._process = subprocess.Popen(self._command, env=self._environment, stderr=self._said)
         try:
-            self._wait(self._process, begun + READY_TIMEOUT_S)
+            self._wait(self._process)
         except BaseException:
             self._stop()
             raise
@@ -79,18 +76,13 @@ class RankingProcess:
     def profile(self) -> str:
         return str(self.memory["profile"])
 
-    def _wait(self, process: subprocess.Popen[bytes], until: float) -> None:
-        with httpx.Client(timeout=5) as client:  # one: each reads the certificates of the system
-            while time.perf_counter() < until:
-                if process.poll() is not None:
-                    raise self._ended(process.returncode)
-                try:
-                    if client.get(f"{self.url}/v1/health/ready").status_code == 200:
-                        return
-                except httpx.TransportError:
-                    pass  # it does not listen yet
-                time.sleep(POLL_S)
-        raise Unavailable(f"the ranking service was not ready within {READY_TIMEOUT_S:g} s")
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        def still_runs() -> None:
+            if process.poll() is not None:
+                raise self._ended(process.returncode)
+
+        if not ready_within(self.url, READY_TIMEOUT_S, still_runs):
+            raise Unavailable(f"the ranking service was not ready within {READY_TIMEOUT_S:g} s")
 
     def _ended(self, code: int) -> UllageError:
         self._said.seek(0)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ WORDS = ("pump valve pressure harbour evacuation the of and is maintenance siren
          "oil crew deck rope anchor").split()
 QUERY = "when are the evacuation sirens tested?"
 READY_S = 120.0
+POLL_S = 0.02
 ANSWER_S = 900.0
 
 
@@ -140,18 +141,28 @@ def own_service(
 
 
 def _wait_ready(service: Service) -> None:
-    until = time.monotonic() + READY_S
-    while time.monotonic() < until:
+    def still_runs() -> None:
         if service.process.poll() is not None:
             said = service.log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
             raise EngineFailed(f"the ranking service ended with {service.process.returncode}: {said}")
-        try:
-            if httpx.get(f"{service.url}/v1/health/ready", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    raise EngineFailed(f"the ranking service was not ready within {READY_S:g} s")
+
+    if not ready_within(service.url, READY_S, still_runs):
+        raise EngineFailed(f"the ranking service was not ready within {READY_S:g} s")
+
+
+def ready_within(url: str, seconds: float, still_runs: Callable[[], None] = lambda: None) -> bool:
+    """Whether what listens at `url` says so in time. `still_runs` is called before each look, to raise if it ended."""
+    until = time.monotonic() + seconds
+    with httpx.Client(timeout=5) as client:  # one: each reads the certificates of the system
+        while time.monotonic() < until:
+            still_runs()
+            try:
+                if client.get(f"{url}/v1/health/ready").status_code == 200:
+                    return True
+            except httpx.TransportError:
+                pass  # it does not listen yet
+            time.sleep(POLL_S)
+    return False
 
 
 def free_port() -> int:

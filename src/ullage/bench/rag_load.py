@@ -25,7 +25,7 @@ import httpx
 import numpy as np
 import psutil
 
-from ullage.bench.load import WORDS, free_port, quantile
+from ullage.bench.load import WORDS, free_port, quantile, ready_within
 from ullage.bench.rag_cost import Cost, Meter
 from ullage.bench.rag_stubs import DIMENSION, vectors
 from ullage.errors import EngineFailed, UllageError
@@ -146,11 +146,11 @@ def bench(*, candidates: int = CANDIDATES, kept: int = KEPT) -> Iterator[Bench]:
         folder = Path(up.enter_context(tempfile.TemporaryDirectory(prefix="ullage-rag-load-")))
         ports = {name: free_port() for name in ("vectors", "stubs", "rag")}
         database = up.enter_context(_process(
-            folder, "vectors", "milvus_lite", "server", "--data-dir", str(folder / "vectors"),
+            folder, "vectors", "ullage.stack.lite_server", "--data-dir", str(folder / "vectors"),
             "--host", "127.0.0.1", "--port", str(ports["vectors"])))
         stubs = f"http://127.0.0.1:{ports['stubs']}"
         models = up.enter_context(_process(folder, "stubs", "ullage.bench.rag_stubs", str(ports["stubs"])))
-        _wait(f"{stubs}/v1/health/ready")
+        _wait(stubs)
         uri = f"http://127.0.0.1:{ports['vectors']}"
         _fill(uri)
         settings = {
@@ -161,7 +161,7 @@ def bench(*, candidates: int = CANDIDATES, kept: int = KEPT) -> Iterator[Bench]:
         server = up.enter_context(_process(folder, "rag", "ullage", "serve", "rag", "--port", str(ports["rag"]),
                                            **{f"ULLAGE_{name}": value for name, value in settings.items()}))
         rag = f"http://127.0.0.1:{ports['rag']}"
-        _wait(f"{rag}/v1/health/ready")
+        _wait(rag)
         pids = {"server": server.pid, "database": database.pid, "models": models.pid, "clients": os.getpid()}
         yield Bench(rag, stubs, {name: psutil.Process(pid) for name, pid in pids.items()})
 
@@ -179,15 +179,8 @@ def _process(folder: Path, name: str, *module: str, **settings: str) -> Iterator
 
 
 def _wait(url: str) -> None:
-    until = time.monotonic() + READY_S
-    while time.monotonic() < until:
-        try:
-            if httpx.get(url, timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    raise EngineFailed(f"nothing was ready at {url} within {READY_S:g} s")
+    if not ready_within(url, READY_S):
+        raise EngineFailed(f"nothing was ready at {url} within {READY_S:g} s")
 
 
 def _fill(uri: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import tempfile
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ import structlog
 
 from ullage.engines.padded import one_line
 from ullage.models.export_onnx import EXPORTS
-from ullage.models.files import sha256_once
+from ullage.models.files import FETCHED, sha256_once
 
 log = structlog.get_logger("ullage.engines")
 
@@ -41,17 +42,22 @@ HASH_BYTES = hashlib.sha256().digest_size
 
 
 def kept_file(cache_dir: Path, model: Path, core: Any, options: Mapping[str, object]) -> Path | None:
-    """Where `model`, compiled with `options` on this CPU, is kept; None for one too large, or with weights in files
-    beside it that nothing vouches for: those of an export belong to the hash its folder is called by."""
-    exported = model.parent.parent == cache_dir / EXPORTS
-    size = sum(file.stat().st_size for file in model.parent.iterdir()) if exported else model.stat().st_size
-    if size > LARGEST_BYTES or (not exported and EXTERNAL in model.read_bytes()):
+    """Where `model`, compiled with `options` on this CPU, is kept; None for one that is empty or too large, or
+    with weights in files beside it that nothing vouches for: folders of the cache are called by a hash of theirs."""
+    named = model.parent.parent in (cache_dir / FETCHED, cache_dir / EXPORTS)
+    size = sum(file.stat().st_size for file in model.parent.iterdir()) if named else model.stat().st_size
+    if not 0 < size <= LARGEST_BYTES or (not named and _refers_to_files(model)):
         return None
-    identity = model.parent.name if exported else sha256_once(model)
+    identity = model.parent.name if named else sha256_once(model)
     made_by = [openvino.get_version(), core.get_property("CPU", "FULL_DEVICE_NAME"),
                sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))]
     whole = json.dumps([made_by, sorted(options.items()), identity])
     return cache_dir / FOLDER / f"{hashlib.sha256(whole.encode()).hexdigest()}{SUFFIX}"
+
+
+def _refers_to_files(model: Path) -> bool:
+    with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        return whole.find(EXTERNAL) >= 0
 
 
 def read_kept(core: Any, file: Path, options: Mapping[str, object]) -> Any | None:

@@ -22,6 +22,9 @@ from ullage.models.checkpoint import weight_files
 from ullage.models.hub import disk_fault, locate_hub, missing_files, pull_hub, remove_hub
 from ullage.models.transfer import Progress
 
+FETCHED = "models"
+"""Below the cache folder: a folder for each file, called by its hash."""
+
 LARGE_BYTES = 64 << 20
 """Hashing more than this takes noticeable time, so it is done once for a file that does not change."""
 
@@ -36,7 +39,7 @@ def cached_path(file: ModelFile, cache_dir: Path) -> Path:
     """
     if isinstance(file.source, LocalFile):
         return Path(file.source.path)
-    return cache_dir / "models" / file.sha256 / Path(file.source.path).name
+    return cache_dir / FETCHED / file.sha256 / Path(file.source.path).name
 
 
 def locate(card: Card, cache_dir: Path) -> dict[str, Path]:

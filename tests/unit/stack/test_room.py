@@ -24,7 +24,7 @@ def planned(machine=MACHINE, only=("ranking",), **flags):
 
 @pytest.mark.parametrize(("memory", "free", "why"), [
     ("2GiB", 15, ""),
-    ("400MiB", 15, "beside the plan the budget (memory) has"),
+    ("400MiB", 15, "beside the plan the budget (memory) has 28 MiB"),
     ("2GiB", 1, "are free now beside the headroom"),
 ])
 def test_the_budget_and_what_is_free_must_hold_both(memory, free, why):
