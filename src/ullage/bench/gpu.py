@@ -21,6 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import pynvml
 
+from ullage.bench.agreement import kendall_tau
 from ullage.bench.gpu_checkpoint import one_billion, write_checkpoint
 from ullage.bench.versions import versions
 from ullage.engines.base import Batch, Float32, Row
@@ -111,7 +112,9 @@ def works() -> list[Work]:
     ]
 
 
-def measure(folder: Path, cache_dir: Path, say: Say, *, precisions: Sequence[str] = ("bf16", "fp8")) -> GpuReport:
+def measure(
+    folder: Path, cache_dir: Path, say: Say, *, precisions: Sequence[str] = ("bf16", "int8", "fp8")
+) -> GpuReport:
     """Everything, one after the other. `folder` takes checkpoints of 2.3 GiB each, where it has none."""
     ranker, embedder = one_billion(), one_billion("embedding")
     prepare(folder, ranker, say)
@@ -144,7 +147,7 @@ def environment() -> dict[str, str]:
     handle = pynvml.nvmlDeviceGetHandleByIndex(0)
     clock = pynvml.nvmlDeviceGetMaxClockInfo
     return {
-        **versions("torch", "triton", "transformers"),
+        **versions("torch", "triton", "transformers", "sentence-transformers"),
         "gpu": str(pynvml.nvmlDeviceGetName(handle)),
         "driver": str(pynvml.nvmlSystemGetDriverVersion()),
         "sm_clock_max_mhz": str(clock(handle, pynvml.NVML_CLOCK_SM)),
@@ -352,13 +355,6 @@ def _agreement(engine: Any, reference: tuple[Work, Float32], card: Card) -> dict
         "spread": float(wanted.std()),
         "alone_against_pack": float(np.abs(together - alone).max()),
     }
-
-
-def kendall_tau(first: Float32, second: Float32) -> float:
-    """Agreement of two orders without ties, from -1 to 1."""
-    count = len(first)
-    signs = np.sign(first[:, None] - first[None]) * np.sign(second[:, None] - second[None])
-    return float(signs.sum() / (count * (count - 1)))
 
 
 def _text(found: Line) -> str:

@@ -41,6 +41,8 @@ LOAD_TIMEOUT_S = 120.0
 PROFILES = (
     Profile("cuda", "bf16", 16384, 8192), Profile("cuda", "bf16", 2048, 2048),
     Profile("cuda", "bf16", 16384, 8192, host_embedding=True),
+    Profile("cuda", "int8", 16384, 8192), Profile("cuda", "int8", 4096, 2048),
+    Profile("cuda", "int8", 16384, 8192, host_embedding=True),
     Profile("cuda", "fp8", 16384, 8192), Profile("cuda", "fp8", 4096, 2048),
     Profile("cuda", "fp8", 16384, 8192, host_embedding=True),
 )  # fmt: skip

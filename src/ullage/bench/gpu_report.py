@@ -12,11 +12,13 @@ from ullage.bench.gpu_checkpoint import one_billion
 from ullage.bench.gpu_devices import DevicesReport, measure_devices
 from ullage.bench.gpu_http import HttpReport, measure_http
 from ullage.bench.gpu_memory import Footprint, footprints, free_memory_cases
+from ullage.bench.gpu_peer import measure_peer
 from ullage.bench.gpu_service import tokenizer_in
 from ullage.bench.versions import in_words
 
-PARTS = ("speed", "memory", "beside", "http")
-"""Speed beside padded transformers; memory of each profile; a card that others use; the service over HTTP."""
+PARTS = ("speed", "peer", "memory", "beside", "http")
+"""Speed beside padded transformers; beside another library, from texts on; memory of each profile; a card that others
+use; the service over HTTP."""
 
 MORE_PARTS = ("devices",)
 """What needs several GPUs, and is measured only when it is asked for: one scheduler before all of them."""
@@ -29,6 +31,7 @@ class Findings:
     """What was measured of `PARTS` and `MORE_PARTS`; None or empty where it was not asked for."""
 
     speed: GpuReport | None = None
+    peer: list[Line] = field(default_factory=list)
     memory: list[Footprint] = field(default_factory=list)
     beside: list[Footprint] = field(default_factory=list)
     flood: dict[str, int] = field(default_factory=dict)
@@ -41,7 +44,7 @@ class Findings:
 
 
 def measure_all(folder: Path, cache_dir: Path, say: Say, *, parts: Sequence[str] = PARTS,
-                precisions: Sequence[str] = ("bf16", "fp8")) -> Findings:
+                precisions: Sequence[str] = ("bf16", "int8", "fp8")) -> Findings:
     """`folder` keeps the checkpoint (2.3 GiB, written if it is not there), `cache_dir` compiled kernels.
 
     Raises UllageError for what the service itself would refuse, RuntimeError for a GPU that fails.
@@ -53,6 +56,8 @@ def measure_all(folder: Path, cache_dir: Path, say: Say, *, parts: Sequence[str]
         begun = time.perf_counter()
         if part == "speed":
             found.speed = measure(folder, cache_dir, say, precisions=precisions)
+        elif part == "peer":
+            found.peer = measure_peer(folder, cache_dir, one_billion(), precisions, say)
         elif part == "memory":
             found.memory = footprints(folder, cache_dir, say)
         elif part == "beside":
@@ -73,6 +78,10 @@ def markdown(found: Findings) -> str:
 def _lines(found: Findings) -> Iterator[str]:
     if found.speed is not None:
         yield from _speed(found.speed)
+    if found.peer:
+        yield from ("", "| work | how | ms | rows/s | TFLOP/s | of the ceiling | to CrossEncoder |",
+                    "|---|---|---|---|---|---|---|")
+        yield from (_line(each, {}) for each in found.peer)
     if found.memory:
         yield from ("", "| profile | predicted MiB | measured MiB, device-wide | off |", "|---|---|---|---|")
         yield from (_footprint(each) for each in found.memory)

@@ -146,7 +146,7 @@ def calls_of(tokenizer: tokenizers.Tokenizer, clients: int) -> list[dict[str, ob
 
 def _call(tokenizer: tokenizers.Tokenizer, seed: int) -> dict[str, object]:
     random = np.random.default_rng(seed)
-    words = sorted(piece[1:] for piece in tokenizer.get_vocab() if piece.startswith("Ġ") and piece[1:].isalpha())
+    words = words_of(tokenizer)
 
     def text(length: int) -> str:
         return " ".join(random.choice(words, length))
@@ -154,6 +154,11 @@ def _call(tokenizer: tokenizers.Tokenizer, seed: int) -> dict[str, object]:
     lengths = np.clip(np.exp(random.normal(np.log(MEAN_TOKENS), SPREAD, PASSAGES)), 16, LONGEST_TOKENS)
     return {"model": "any", "truncate": "END", "query": {"text": text(12)},
             "passages": [{"text": text(int(length))} for length in lengths]}
+
+
+def words_of(tokenizer: tokenizers.Tokenizer) -> list[str]:
+    """Of its vocabulary, those that stand for themselves: one token each after a blank."""
+    return sorted(piece[1:] for piece in tokenizer.get_vocab() if piece.startswith("Ġ") and piece[1:].isalpha())
 
 
 def tokenizer_in(folder: Path) -> tokenizers.Tokenizer:

@@ -76,6 +76,36 @@ def quality(
 
 
 @app.command()
+def precision(
+    context: typer.Context,
+    cases: Annotated[Path, typer.Argument(help="JSON lines with a query and its passages")],
+    model: Annotated[str | None, typer.Option(help="ranking model: card name or folder")] = None,
+    precisions: Annotated[str, typer.Option(help="comma-separated: bf16, fp16, int8, fp8, as model and machine have "
+                                                 "them")] = "bf16,int8",
+    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+) -> None:
+    """How each precision orders your own passages beside fp32: what a lower one would cost, before it is allowed."""
+    from ullage.bench.agreement import measure_agreement, read_cases
+
+    _log_to_stderr(invocation(context).load().settings)
+    console = err()
+    chosen = [each for each in precisions.split(",") if each]
+    if not chosen:
+        raise SettingsError("--precisions is empty: name one at least, such as bf16,int8")
+    found = list(measure_agreement(read_cases(cases), chosen,
+                                   lambda said: console.print(said, markup=False, highlight=False), model=model))
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    columns = ("Kendall's tau", "worst query", "same first ten", "largest difference", "spread of fp32")
+    shown = table(f"{found[0].cases} queries, beside fp32", *columns, right=columns)
+    for each in found:
+        shown.add_row(each.profile, f"{each.tau:.4f}", f"{each.worst_tau:.4f}", f"{each.same_top:.3f}",
+                      f"{each.largest_difference:.4f}", f"{each.spread:.4f}")
+    out().print(shown)
+
+
+@app.command()
 def answers(
     context: typer.Context,
     questions: Annotated[list[Path], typer.Option(help="JSON lines with id, question, facts, document, page")],
@@ -104,8 +134,8 @@ def answers(
 def gpu(
     context: typer.Context,
     parts: Annotated[str, typer.Option(
-        help="of speed, memory, beside, http: which, comma-separated; or devices, which needs two GPUs")] = "",
-    precisions: Annotated[str, typer.Option(help="comma-separated")] = "bf16,fp8",
+        help="of speed, peer, memory, beside, http: which, comma-separated; or devices, which needs two GPUs")] = "",
+    precisions: Annotated[str, typer.Option(help="comma-separated")] = "bf16,int8,fp8",
     folder: Annotated[Path | None, typer.Option(help="keeps the checkpoint of 2.3 GiB; else in cache_dir")] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:

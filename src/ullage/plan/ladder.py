@@ -16,7 +16,7 @@ from ullage.models.card import Card
 from ullage.plan.cpu_backend import cpu_backend, graph_precisions
 from ullage.plan.footprint import encoder_ledger
 from ullage.plan.llama import llama_ledger
-from ullage.plan.packed import packed_cpu_ledger, packed_gpu_ledger, packed_host_ledger
+from ullage.plan.packed import ONE_BYTE, packed_cpu_ledger, packed_gpu_ledger, packed_host_ledger
 from ullage.plan.profile import Ledger, Profile
 from ullage.plan.vision import vision_ledger, vision_profiles
 from ullage.settings import Service, Settings
@@ -218,10 +218,11 @@ def _common_precisions(gpus: tuple[Gpu, ...], settings: Settings) -> list[str]:
 def _gpu_precisions(gpu: Gpu, settings: Settings) -> list[str]:
     """What this GPU computes in, best first. A GPU of unknown capability is taken for a recent one, without FP8."""
     capability = gpu.compute or BF16_FROM
-    known = {"fp32": True, "fp16": True, "bf16": capability >= BF16_FROM, "fp8": capability >= FP8_FROM}
+    known = {"fp32": True, "fp16": True, "bf16": capability >= BF16_FROM, "int8": capability >= BF16_FROM,
+             "fp8": capability >= FP8_FROM}
     if settings.precision != "auto":
         return [settings.precision] if known.get(settings.precision, False) else []
-    lower = ["fp8"] if settings.allow_lower_precision and known["fp8"] else []
+    lower = [each for each in ONE_BYTE if known[each]] if settings.allow_lower_precision else []
     return ["bf16" if known["bf16"] else "fp16", *lower]
 
 

@@ -6,19 +6,34 @@ were measured on a whole device (`ullage bench gpu-memory`), so that the CUDA co
 
 from __future__ import annotations
 
+import math
+
 from ullage.models.card import Card
 from ullage.models.shape import Family, Parameters, Shape
 from ullage.plan.profile import Ledger, Profile
 
 MIB = 1 << 20
-BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1}
-KEPT = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 2}
+ONE_BYTE = ("int8", "fp8")
+"""Precisions in which a weight takes one byte, the more exact one first."""
+
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "fp8": 1}
+MULTIPLIED = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 2, "fp8": 1}
+"""Bytes of an activation when it is multiplied by a matrix."""
+
+KEPT = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 2, "fp8": 2}
 """Bytes of an activation."""
 
-CONTEXT_BYTES = {"fp8": 430 * MIB}
+INT8_GROUP = 64
+"""Columns of a row that share a scale, of two bytes. Whole rows cost twice the precision on trained weights."""
+
+EXPANDED_BYTES = 32 * MIB
+"""An int8 matrix is multiplied out into a room of at most so many bytes, which stays in the chip's cache."""
+
+CONTEXT_BYTES = {"int8": 430 * MIB, "fp8": 430 * MIB}
 OTHER_CONTEXT_BYTES = 493 * MIB
-"""CUDA context, the kernels that were loaded into it, and what the matrix library holds of its own: less in FP8, where
-that was told to hold less (`engines/cuda_packed/memory.py`), which costs FP8 no time."""
+"""CUDA context, the kernels that were loaded into it, and what the matrix library holds of its own: less where weights
+take one byte, as there it was told to hold less (`engines/cuda_packed/memory.py`), which was measured to cost no time.
+"""
 
 LIBRARY_BYTES = 34 * MIB
 """Workspace of the matrix library (32 MiB on Hopper)."""
@@ -45,7 +60,8 @@ kernel of a batch from Python."""
 STEP_TOKENS = 128
 """On a GPU the tokens of a batch are rounded up to a multiple of this."""
 
-KERNELS_PER_CHUNK = {"fp8": 12, "other": 8}
+KERNELS_PER_CHUNK = {"int8": 10, "fp8": 12}
+OTHER_KERNELS_PER_CHUNK = 8
 """Of one layer, with what the matrix library adds."""
 
 TILE_TOKENS = 128
@@ -86,7 +102,7 @@ def graph_buckets(max_tokens: int, *, sparing: bool) -> tuple[int, ...]:
 
 def graph_bytes(layers: int, precision: str, max_tokens: int, *, sparing: bool) -> int:
     """Of all captured graphs, by the kernels in them: for each layer two over all tokens, the others for each chunk."""
-    per_chunk = KERNELS_PER_CHUNK["fp8" if precision == "fp8" else "other"]
+    per_chunk = KERNELS_PER_CHUNK.get(precision, OTHER_KERNELS_PER_CHUNK)
     chunk = chunk_tokens(max_tokens, sparing=sparing)
     kernels = sum(2 + per_chunk * -(-tokens // chunk) for tokens in graph_buckets(max_tokens, sparing=sparing))
     return layers * kernels * NODE_BYTES
@@ -108,12 +124,12 @@ def workspace(
     wide = shape.head_dim * (shape.heads + 2 * shape.kv_heads)
     attended = max(shape.hidden, shape.head_dim * shape.heads)
     inner = chunk * shape.ffn * (2 * size if family in GATED else size)
-    activated = chunk * (shape.ffn * BYTES[precision] + 4)
+    activated = chunk * (shape.ffn * MULTIPLIED[precision] + 4)
     sums = tiles * shape.hidden * 4 + pooled_bytes(shape, family, rows)
     return {
         "residual": tokens * shape.hidden * size,
         "shared": max(tokens * wide * size, inner + activated, sums),
-        "operand": chunk * (attended * BYTES[precision] + 4),
+        "operand": chunk * (attended * MULTIPLIED[precision] + 4),
         "numbers": (3 * tokens + 3 * tiles + 3 * rows) * 4,
         "turns": TURNS.get(family, 0) * max_sequence * shape.head_dim * 4,
     }
@@ -130,10 +146,33 @@ def most_rows(tokens: int) -> int:
 
 
 def weight_bytes(counted: Parameters, precision: str, *, host_embedding: bool) -> int:
-    """Bytes on the device. In FP8 the matrices of the layers have one byte a weight and the tables int8; what follows
-    the last layer is fp32. Scales and the norms' fp32 add less than one per cent and are counted as that."""
+    """Bytes on the device. In FP8 and int8 the matrices of the layers have one byte a weight and the tables int8; what
+    follows the last layer is fp32. FP8's scales and the norms' fp32 add less than one per cent and are counted as
+    that; int8 has a scale for each group."""
     table = 0 if host_embedding else counted.tables * BYTES[precision]
-    return table + counted.layers * BYTES[precision] + counted.layers // 2048 * 4 + counted.head * 4
+    scales = counted.layers // INT8_GROUP * KEPT[precision] if precision == "int8" else 0
+    return table + counted.layers * BYTES[precision] + scales + counted.layers // 2048 * 4 + counted.head * 4
+
+
+def int8_group(columns: int) -> int:
+    """Columns of an int8 row that share a scale."""
+    return math.gcd(columns, INT8_GROUP)
+
+
+def int8_rows_at_once(rows: int, columns: int) -> int:
+    """Rows of an int8 matrix [rows, columns] that are multiplied out at a time."""
+    return min(rows, max(1, EXPANDED_BYTES // (columns * KEPT["int8"])))
+
+
+def expanded_bytes(shape: Shape, family: Family, precision: str) -> int:
+    """Of the room into which the layers' matrices are multiplied out, one after the other."""
+    if precision != "int8":
+        return 0
+    inner = (2 if family in GATED else 1) * shape.ffn
+    wide = shape.head_dim * (shape.heads + 2 * shape.kv_heads)
+    attended = shape.head_dim * shape.heads
+    matrices = ((wide, shape.hidden), (shape.hidden, attended), (inner, shape.hidden), (shape.hidden, shape.ffn))
+    return max(int8_rows_at_once(*matrix) * matrix[1] for matrix in matrices) * KEPT[precision]
 
 
 def layer_weights(card: Card) -> int:
@@ -151,7 +190,8 @@ def packed_gpu_ledger(card: Card, profile: Profile) -> Ledger:
     return Ledger(
         fixed=CONTEXT_BYTES.get(profile.precision, OTHER_CONTEXT_BYTES),
         weights=weight_bytes(card.parameters, profile.precision, host_embedding=profile.host_embedding),
-        activations=sum(_workspace(card, profile).values()),
+        activations=sum(_workspace(card, profile).values()) + expanded_bytes(card.shape, card.family,
+                                                                             profile.precision),
         slack=LIBRARY_BYTES + graph_bytes(
             card.shape.layers, profile.precision, profile.max_tokens, sparing=profile.host_embedding),
     )

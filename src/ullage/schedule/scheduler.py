@@ -97,6 +97,12 @@ class Scheduler:
         return counted
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight and nothing is reserved."""
+        counted = self.counters
+        return not (counted.queued_tokens or counted.running_tokens or self._reserved_tokens)
+
+    @property
     def batch_tokens_cap(self) -> int:
         """The largest batch that any engine is given now, in tokens."""
         return max(device.cap.tokens for device in self.devices)

@@ -105,6 +105,11 @@ class Encoder:
             on_fit=on_fit,
         )
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether this process has its processor to itself while the engine computes."""
+        return self.profile.device == "cuda"
+
     async def start(self) -> None:
         """Raises ModelError or OutOfMemory when the model cannot run inside its plan."""
         await self.scheduler.start()

@@ -19,8 +19,11 @@ T = TypeVar("T")
 class LocalEncoder:
     """An encoder planned within `memory` bytes and loaded in this process."""
 
-    def __init__(self, service: Service, model: str | None, memory: int | str | None, threads: int | None) -> None:
-        flags = {f"{service}_model": model, f"{service}_memory": memory, "threads": threads}
+    def __init__(
+        self, service: Service, model: str | None, memory: int | str | None, threads: int | None,
+        precision: str | None = None
+    ) -> None:
+        flags = {f"{service}_model": model, f"{service}_memory": memory, "threads": threads, "precision": precision}
         settings = load(flags, service=service).settings
         card = resolve(settings.model(service) or "", "ranking" if service == "ranking" else "embedding")
         self.plan = plan_service(service, card, settings, detect())[service]

@@ -32,8 +32,10 @@ def ids(settings=None, *gpus):
 def test_fewer_tokens_first_then_precision_then_the_table_then_the_cpu():
     assert ids(Settings(allow_lower_precision=True), gpu()) == [
         "cuda:0 cuda-bf16-t16384-s8192", "cuda:0 cuda-bf16-t8192-s8192",
+        "cuda:0 cuda-int8-t16384-s8192", "cuda:0 cuda-int8-t8192-s8192",
         "cuda:0 cuda-fp8-t16384-s8192", "cuda:0 cuda-fp8-t8192-s8192",
         "cuda:0 cuda-bf16-hostembed-t16384-s8192", "cuda:0 cuda-bf16-hostembed-t8192-s8192",
+        "cuda:0 cuda-int8-hostembed-t16384-s8192", "cuda:0 cuda-int8-hostembed-t8192-s8192",
         "cuda:0 cuda-fp8-hostembed-t16384-s8192", "cuda:0 cuda-fp8-hostembed-t8192-s8192",
         "cpu cpu-fp32-t8192-s8192", "cpu cpu-bf16-t8192-s8192",
     ]
@@ -49,7 +51,11 @@ def test_what_is_not_allowed_is_not_tried():
 def test_a_gpu_computes_in_what_it_has():
     assert ids(Settings(allow_lower_precision=True, allow_host_embedding=False), gpu(compute=(7, 5)))[0] == (
         "cuda:0 cuda-fp16-t16384-s8192")
-    assert not any("fp8" in rung for rung in ids(Settings(allow_lower_precision=True), gpu(compute=(8, 0))))
+    assert not any("int8" in rung for rung in ids(Settings(allow_lower_precision=True), gpu(compute=(7, 5))))
+    older = ids(Settings(allow_lower_precision=True), gpu(compute=(8, 0)))
+    assert any("int8" in rung for rung in older)
+    assert not any("fp8" in rung for rung in older)
+    assert ids(Settings(precision="int8"), gpu(compute=(8, 0)))[0] == "cuda:0 cuda-int8-t16384-s8192"
     with pytest.raises(SettingsError, match=r"precision=fp8 runs on none of these GPUs: cuda:0 a GPU .*8\.6"):
         ids(Settings(precision="fp8"), gpu(compute=(8, 6)))
     assert ids(Settings(precision="fp8"), gpu(compute=(8, 9)))[0] == "cuda:0 cuda-fp8-t16384-s8192"
@@ -72,7 +78,7 @@ def test_one_engine_on_each_of_the_gpus_that_are_named_together():
     found = ladder("ranking", RERANKER, Settings(ranking_device="cuda:1,cuda:0", allow_lower_precision=True),
                    machine(*two))
     assert {r.where for r in found} == {"cuda:1,cuda:0"}
-    assert {r.profile.precision for r in found} == {"bf16"}  # what both compute in
+    assert {r.profile.precision for r in found} == {"bf16", "int8"}  # what both compute in
     alone = ladder("ranking", RERANKER, Settings(ranking_device="cuda:1"), machine(*two))
     assert found[0].gpu_ledger == alone[0].gpu_ledger
     on_host = [next(r for r in rungs if r.profile.host_embedding).ledger for rungs in (found, alone)]

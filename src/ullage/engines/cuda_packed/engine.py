@@ -27,6 +27,7 @@ from ullage.errors import EngineFailed, ModelUnsupported, OutOfMemory, SettingsE
 from ullage.models.card import Card
 from ullage.plan.packed import (
     MAX_ROWS,
+    ONE_BYTE,
     STEP_TOKENS,
     chunk_tokens,
     graph_buckets,
@@ -103,13 +104,13 @@ class PackedEngine:
         self._check_device()
         make = self._maker()
         checkpoint = Checkpoint(self._folder)
-        counted = Arena(None, "meta")
+        counted = Arena("meta")
         model = make(counted)
         model.check(checkpoint.tensors)
         checkpoint.check(model.slots(checkpoint.tensors), IGNORED.get(self._card.family, bert.IGNORED))
         self._open_device()
         with self._on_device():
-            arena = Arena(counted.used, self._device)
+            arena = Arena(self._device, counted)
             model = make(arena)
             slots = model.slots(checkpoint.tensors)
             checkpoint.load(slots, self._device, lambda share: self._progress(LOADING * share))
@@ -212,8 +213,9 @@ class PackedEngine:
         if self._index >= torch.cuda.device_count():
             raise SettingsError(f"{self._device} was planned, but PyTorch sees {torch.cuda.device_count()} GPUs")
         shape = self._card.shape
-        if self._profile.precision == "fp8" and any(n % 16 for n in (shape.hidden, shape.ffn)):
-            raise ModelUnsupported(f"{self._card.name} has matrices that are no multiple of 16: FP8 needs that")
+        if self._profile.precision in ONE_BYTE and any(n % 16 for n in (shape.hidden, shape.ffn)):
+            raise ModelUnsupported(f"{self._card.name} has matrices that are no multiple of 16: "
+                                   f"{self._profile.precision} needs that")
 
     def _maker(self) -> Callable[[Arena], Model]:
         """The model's class with its config read and checked."""
@@ -241,7 +243,7 @@ class PackedEngine:
             raise SettingsError("the packed engine on a GPU needs Triton, which PyTorch's build for CUDA brings: "
                                 "pip install 'ullage[gpu]'") from None
         self._ops = triton_ops
-        if self._profile.precision == "fp8":
+        if self._profile.precision in ONE_BYTE:
             shrink_library()
         self._footprint = Footprint(self._index, self._uuid)
         torch.cuda.set_device(self._index)
@@ -263,7 +265,10 @@ class PackedEngine:
                           profile.max_sequence, sparing=sparing)
         tables = self._model.turns(profile.max_sequence)
         sizes["turns"] = sum(table.numel() * 4 for table in tables)
-        arena = Arena(sum(-(-size // Arena.ALIGN) * Arena.ALIGN for size in sizes.values()), device)
+        counted = Arena("meta")
+        for size in sizes.values():
+            counted.take(size, dtype=torch.uint8)
+        arena = Arena(device, counted)
         parts = {name: arena.take(size, dtype=torch.uint8) for name, size in sizes.items()}
         pooled = pooled_bytes(self._card.shape, self._card.family, most_rows(profile.max_tokens))
         self._work = Workspace(parts, PRECISIONS[profile.precision], profile.precision == "fp8",

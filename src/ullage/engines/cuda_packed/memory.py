@@ -95,8 +95,8 @@ def shrink_context() -> None:
 
 
 def shrink_library() -> None:
-    """Let the matrix library hold 4 MiB where it takes up to 100. For FP8, whose products use none of it: measured,
-    no kernel of them got slower. Must be told before the library is first used in this process."""
+    """Let the matrix library hold 4 MiB where it takes up to 100. Measured on a H200: no kernel of FP8 got slower, nor
+    any batch of int8 or bf16. Must be told before the library is first used in this process."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:1")
     os.environ.setdefault("CUBLASLT_WORKSPACE_SIZE", "4096")
 

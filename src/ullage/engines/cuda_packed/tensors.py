@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,17 +22,35 @@ LEAST_SCALE = 1e-12
 
 @dataclass(slots=True)
 class Matrix:
-    """`values` [out, in] as published, `bias` [out] or None. FP8 values have `scales` [1, out] to be multiplied by."""
+    """`values` [out, in] as published, `bias` [out] or None. FP8 values have `scales` [1, out] to be multiplied by.
+
+    int8 values have `scales` [out, groups], one for each group of a row's columns, and `room` [n, in], which all such
+    matrices share: `n` rows at a time are multiplied out into it before they are used.
+    """
 
     values: Tensor
     bias: Tensor | None = None
     scales: Tensor | None = None
+    room: Tensor | None = None
+
+    def parts(self) -> Iterator[slice]:
+        """The rows that `room` holds at a time."""
+        assert self.room is not None
+        for first in range(0, len(self.values), len(self.room)):
+            yield slice(first, min(first + len(self.room), len(self.values)))
 
     def put(self, first: int, block: Tensor) -> None:
         """Keep `block` [n, in] as rows from `first`."""
         rows = slice(first, first + len(block))
         if self.scales is None:
             self.values[rows].copy_(block)
+            return
+        if self.room is not None:
+            groups = block.float().view(len(block), self.scales.shape[1], -1)
+            steps = (groups.abs().amax(dim=2) / INT8_LARGEST).clamp_(min=LEAST_SCALE).to(self.scales.dtype)
+            kept = (groups / steps.float()[:, :, None]).round_().clamp_(-INT8_LARGEST, INT8_LARGEST)
+            self.values[rows].copy_(kept.view(block.shape))
+            self.scales[rows].copy_(steps)
             return
         largest = block.abs().amax(dim=1, keepdim=True).float()
         scale = (largest / FP8_LARGEST).clamp_(min=LEAST_SCALE)
@@ -135,14 +155,21 @@ class Packed:
 
 
 class Arena:
-    """Memory taken in one piece and handed out in parts. Without a size it only counts."""
+    """Memory taken in one piece and handed out in parts. Without `counted` it only counts; with an arena that has, it
+    takes as much."""
 
     ALIGN = 256
 
-    def __init__(self, size: int | None, device: str) -> None:
+    def __init__(self, device: str, counted: Arena | None = None) -> None:
         self.device = device
-        self._room = None if size is None else torch.empty(size, dtype=torch.uint8, device=device)
+        self._room = None if counted is None else torch.empty(counted.size, dtype=torch.uint8, device=device)
         self.used = 0
+        self.common: int = 0 if counted is None else counted.common
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts and of what they share."""
+        return self.used + self.common
 
     @property
     def counts(self) -> bool:
@@ -151,11 +178,22 @@ class Arena:
 
     def take(self, *shape: int, dtype: Any) -> Tensor:
         """An uninitialised tensor; on the device `meta` when the arena only counts."""
-        size = dtype.itemsize
-        for n in shape:
-            size *= n
-        first = self.used
+        size = _bytes_of(shape, dtype)
+        first = self.common + self.used
         self.used += -(-size // self.ALIGN) * self.ALIGN
+        return self._part(first, size, shape, dtype)
+
+    def share(self, *shape: int, dtype: Any) -> Tensor:
+        """The same room for everybody who asks for it, as large as the largest that was asked for."""
+        size = _bytes_of(shape, dtype)
+        self.common = max(self.common, -(-size // self.ALIGN) * self.ALIGN)
+        return self._part(0, size, shape, dtype)
+
+    def _part(self, first: int, size: int, shape: tuple[int, ...], dtype: Any) -> Tensor:
         if self._room is None:
             return torch.empty(shape, dtype=dtype, device="meta")
         return self._room[first : first + size].view(dtype).view(shape)
+
+
+def _bytes_of(shape: tuple[int, ...], dtype: Any) -> int:
+    return math.prod(shape) * int(dtype.itemsize)

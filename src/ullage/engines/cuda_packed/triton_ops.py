@@ -19,6 +19,8 @@ from ullage.plan.packed import TILE_TOKENS
 LOG2_E = math.log2(math.e)
 ACTIVATION_COLUMNS = 2048
 POOL_STEP = 4
+EXPANDED_GROUPS = 32
+"""Groups of an int8 row that one program multiplies out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,24 @@ def quantise(x: Tensor, out: Operand) -> None:
     source.quantise[(len(x),)](x, x.stride(0), out.values, out.scales, width, _power(width), num_warps=_warps(width))
 
 
+def expand(matrix: Matrix, rows: slice) -> Tensor:
+    assert matrix.scales is not None
+    assert matrix.room is not None
+    values, scales = matrix.values[rows], matrix.scales[rows]
+    found = matrix.room[: len(values)]
+    width, groups = values.shape[1], scales.shape[1]
+    block = min(_power(groups), EXPANDED_GROUPS)
+    source.expand[(len(values), -(-groups // block))](values, scales, found, groups, width // groups, block,
+                                                      num_warps=4)
+    return found
+
+
 def multiply(x: Operand, matrix: Matrix, out: Tensor) -> None:
+    if matrix.room is not None:
+        for rows in matrix.parts():
+            bias = None if matrix.bias is None else matrix.bias[rows]
+            multiply(x, Matrix(expand(matrix, rows), bias), out[:, rows])
+        return
     if matrix.scales is not None:
         torch._scaled_mm(x.values, matrix.values.t(), scale_a=x.scales, scale_b=matrix.scales, bias=matrix.bias,
                          out_dtype=out.dtype, use_fast_accum=True, out=out)
@@ -71,6 +90,10 @@ def multiply(x: Operand, matrix: Matrix, out: Tensor) -> None:
 
 
 def multiply_add(x: Operand, matrix: Matrix, total: Tensor, room: Tensor) -> None:
+    if matrix.room is not None:
+        for rows in matrix.parts():
+            total[:, rows].addmm_(x.values, expand(matrix, rows).t())
+        return
     if matrix.scales is None:
         total.addmm_(x.values, matrix.values.t())
         return

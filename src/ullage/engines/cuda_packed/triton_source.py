@@ -29,6 +29,17 @@ def look_up(table, scales, index, out, HIDDEN: tl.constexpr, BLOCK: tl.constexpr
 
 
 @triton.jit
+def expand(values, scales, out, GROUPS: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    groups = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[:, None]
+    inside = groups < GROUPS
+    at = row * (GROUPS * GROUP) + groups * GROUP + tl.arange(0, GROUP)[None, :]
+    value = tl.load(values + at, mask=inside, other=0).to(tl.float32)
+    value *= tl.load(scales + row * GROUPS + groups, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + at, value.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
 def _keep(out, scales, row, columns, inside, value, WIDTH: tl.constexpr, QUANT: tl.constexpr):
     if QUANT:
         largest = tl.max(tl.abs(tl.where(inside, value, 0.0)), axis=0)

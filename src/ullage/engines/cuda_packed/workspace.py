@@ -8,12 +8,13 @@ from typing import Any, Protocol
 import torch
 
 from ullage.engines.cuda_packed.tensors import Arena, Matrix, Norm, Operand, Packed, Slot, Table, Tensor
-from ullage.plan.packed import STEP_TOKENS
+from ullage.plan.packed import ONE_BYTE, STEP_TOKENS, int8_group, int8_rows_at_once
 
 PRECISIONS: dict[str, Any] = {
-    "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16,
+    "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16, "int8": torch.bfloat16,
 }
-"""Profile precision -> type of activations. FP8 is the type of matrices and of what is multiplied by them."""
+"""Profile precision -> type of activations. FP8 is the type of matrices and of what is multiplied by them, int8 that in
+which matrices are kept alone: they are multiplied out to bf16 where they are used."""
 
 
 class Ops(Protocol):
@@ -57,19 +58,23 @@ class Kinds:
     def matrix(self, arena: Arena, rows: int, columns: int, *, bias: bool = False) -> Matrix:
         """[rows, columns] to multiply by."""
         added = arena.take(rows, dtype=self.dtype) if bias else None
-        if self.precision != "fp8":
-            return Matrix(arena.take(rows, columns, dtype=self.dtype), added)
-        return Matrix(arena.take(rows, columns, dtype=torch.float8_e4m3fn), added,
-                      arena.take(1, rows, dtype=torch.float32))
+        if self.precision == "fp8":
+            return Matrix(arena.take(rows, columns, dtype=torch.float8_e4m3fn), added,
+                          arena.take(1, rows, dtype=torch.float32))
+        if self.precision == "int8":
+            return Matrix(arena.take(rows, columns, dtype=torch.int8), added,
+                          arena.take(rows, columns // int8_group(columns), dtype=self.dtype),
+                          arena.share(int8_rows_at_once(rows, columns), columns, dtype=self.dtype))
+        return Matrix(arena.take(rows, columns, dtype=self.dtype), added)
 
     def table(self, arena: Arena, rows: int, columns: int) -> Table:
-        """[rows, columns] to look up: int8 with scales beside FP8 matrices, which halves it and costs less precision
-        than FP8 would."""
+        """[rows, columns] to look up: int8 with scales beside matrices of one byte, which halves it and costs less
+        precision than FP8 would."""
         if self.host_tables:
             if arena.counts:
                 return Table(torch.empty(rows, columns, dtype=self.dtype, device="meta"))
             return Table(torch.empty(rows, columns, dtype=self.dtype, pin_memory=True))
-        if self.precision != "fp8":
+        if self.precision not in ONE_BYTE:
             return Table(arena.take(rows, columns, dtype=self.dtype))
         return Table(arena.take(rows, columns, dtype=torch.int8), arena.take(rows, dtype=torch.float32))
 

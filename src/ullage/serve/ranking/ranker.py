@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from ullage.errors import EngineFailed
 from ullage.models.card import Card
 from ullage.models.lexical import analyze
 from ullage.models.tokenize import Tokenizer, Tokens
-from ullage.schedule import Scheduler, Times
+from ullage.schedule import Reservation, Scheduler, Times
 from ullage.serve.encoder import about_tokens
 from ullage.serve.ranking.fit import Fitted, Truncate, fit
 from ullage.serve.ranking.fusion import (
@@ -41,6 +41,10 @@ LARGE_TOKENS = 4096
 """About as many make a call large. Large calls are tokenized two at a time, in the order they came: else 32 calls of
 100 passages that come together are all ready at the same late moment, and the engine waits for it. Small ones go
 beside them."""
+
+PART_TOKENS = 2048
+"""About as many of a call that finds a fast engine idle are tokenized before the engine begins, and the others while it
+computes: of a H100's 8 ms for so many, reading them takes 2."""
 
 _large = ThreadPoolExecutor(2, thread_name_prefix="tokenize")
 
@@ -65,11 +69,15 @@ class Scores:
 
 
 class Ranker:
-    """One model behind one scheduler. `limit` is the longest row in tokens, template included."""
+    """One model behind one scheduler. `limit` is the longest row in tokens, template included. `overlaps`: the engine
+    does not need the processor, so that texts are tokenized while it computes."""
 
-    def __init__(self, card: Card, tokenizer: Tokenizer, scheduler: Scheduler, *, limit: int) -> None:
+    def __init__(
+        self, card: Card, tokenizer: Tokenizer, scheduler: Scheduler, *, limit: int, overlaps: bool = False
+    ) -> None:
         self.card = card
         self.limit = limit
+        self._overlaps = overlaps and card.kind != "fusion"
         self._tokenizer = tokenizer
         self._scheduler = scheduler
 
@@ -86,26 +94,52 @@ class Ranker:
         fusion = self.card.kind == "fusion"
         about = about_tokens(passages, self.limit, beside="" if fusion else query)
         self._scheduler.check_room(about)
+        fitting = partial(fit, limit=self.limit, truncate=truncate, most_windows=most_windows,
+                          passage_tokens=passage_tokens)
+        if self._overlaps and about > PART_TOKENS and self._scheduler.idle:
+            return await self._in_parts(query, passages, about, fitting)
         threads = _large if about > LARGE_TOKENS else None
         encoding = asyncio.get_running_loop().run_in_executor(threads, self._encode, query, passages, fusion)
         alone, *encoded = await encoding
-        fitted = fit(alone, encoded, self.limit, truncate, most_windows=most_windows, passage_tokens=passage_tokens)
+        fitted = fitting(alone, encoded)
         tokenize_s = time.perf_counter() - begun
         times = Times()
         if fusion:
             logits = await self._fusion(query, alone, passages, fitted, times)
         else:
             logits = await self._pairs(fitted, times)
-        return Scores(
-            logits=logits,
-            tokens=tuple(each.tokens for each in fitted),
-            cut=tuple(each.cut for each in fitted),
-            windows=tuple(len(each.rows) for each in fitted),
-            prompt_tokens=(len(alone) if fusion else 0) + sum(each.tokens for each in fitted),
-            tokenize_s=tokenize_s,
-            queue_s=times.queue_s,
-            compute_s=times.compute_s,
-        )
+        return _scores(logits, fitted, tokenize_s, times, beside=len(alone) if fusion else 0)
+
+    async def _in_parts(
+        self, query: str, passages: Sequence[str], about: int,
+        fitting: Callable[[Tokens, Sequence[Tokens]], list[Fitted]],
+    ) -> Scores:
+        """Some passages after the others, so that the engine begins while most are not tokenized yet. The first part
+        alone counts as tokenizing, what is neither that nor compute as waiting."""
+        begun = time.perf_counter()
+        tokenize_s = 0.0
+        fitted: list[Fitted] = []
+        scoring: list[asyncio.Task[Float32]] = []
+        told: list[Times] = []
+        loop = asyncio.get_running_loop()
+        with self._scheduler.reserve(about) as held:
+            try:
+                for part in _parts(query, passages, self.limit):
+                    alone, *encoded = await loop.run_in_executor(None, self._encode, query, part, False)
+                    some = fitting(alone, encoded)
+                    fitted += some
+                    told.append(Times())
+                    scoring.append(asyncio.create_task(self._pairs(some, told[-1], held)))
+                    tokenize_s = tokenize_s or time.perf_counter() - begun
+                logits = np.concatenate(await asyncio.gather(*scoring))
+            except BaseException:
+                for task in scoring:
+                    task.cancel()
+                await asyncio.gather(*scoring, return_exceptions=True)
+                raise
+        rest_s = time.perf_counter() - begun - tokenize_s
+        compute_s = min(rest_s, sum(times.compute_s for times in told))  # parts may share a batch
+        return _scores(logits, fitted, tokenize_s, Times(queue_s=rest_s - compute_s, compute_s=compute_s))
 
     def _encode(self, query: str, passages: Sequence[str], fusion: bool) -> list[Tokens]:
         """The query with an empty passage, or alone, and then the passages."""
@@ -113,9 +147,9 @@ class Ranker:
             return [*self._tokenizer.encode([query]), *self._tokenizer.encode(passages, offsets=False)]
         return self._tokenizer.encode_pairs(query, ["", *passages])
 
-    async def _pairs(self, fitted: Sequence[Fitted], times: Times) -> Float32:
+    async def _pairs(self, fitted: Sequence[Fitted], times: Times, held: Reservation | None = None) -> Float32:
         rows = [row_of(tokens) for each in fitted for tokens in each.rows]
-        scored = await self._scheduler.submit(rows, _logit, pure="logit", times=times)
+        scored = await self._scheduler.submit(rows, _logit, pure="logit", times=times, held=held)
         logits = [max(part) for part in _by_passage(scored, fitted)]
         return np.asarray(logits, np.float32) / np.float32(self.card.temperature)
 
@@ -129,6 +163,30 @@ class Ranker:
             parts = await self._scheduler.submit(rows, partial(_passage, features), times=read, held=held)
         times.queue_s, times.compute_s = asked.queue_s + read.queue_s, asked.compute_s + read.compute_s
         return await asyncio.to_thread(_combine, query, passages, [_best(p) for p in _by_passage(parts, fitted)])
+
+
+def _parts(query: str, passages: Sequence[str], limit: int) -> Iterator[Sequence[str]]:
+    """Passages in their order, of about `PART_TOKENS` together with the query before each; the last may be fewer."""
+    begin = about = 0
+    for end, passage in enumerate(passages, start=1):
+        about += about_tokens([passage], limit, beside=query)
+        if about >= PART_TOKENS or end == len(passages):
+            yield passages[begin:end]
+            begin, about = end, 0
+
+
+def _scores(logits: Float32, fitted: Sequence[Fitted], tokenize_s: float, times: Times, *, beside: int = 0) -> Scores:
+    """`beside` are tokens read beside the passages' rows."""
+    return Scores(
+        logits=logits,
+        tokens=tuple(each.tokens for each in fitted),
+        cut=tuple(each.cut for each in fitted),
+        windows=tuple(len(each.rows) for each in fitted),
+        prompt_tokens=beside + sum(each.tokens for each in fitted),
+        tokenize_s=tokenize_s,
+        queue_s=times.queue_s,
+        compute_s=times.compute_s,
+    )
 
 
 def _by_passage(results: Sequence[T], fitted: Sequence[Fitted]) -> list[Sequence[T]]:

@@ -25,21 +25,29 @@ class Ranked:
 class Reranker:
     """Load a ranking model within `memory` (bytes, or text such as "700MiB"; None: what is free, less a headroom).
 
-    `model` is a card name or a folder with a checkpoint; None is the bundled fusion. Raises DoesNotFit, ModelNotFound
-    or SettingsError. Thread-safe; use as a context manager or call `close`.
+    `model` is a card name or a folder with a checkpoint; None is the bundled fusion. `precision` is that of its weights
+    (fp32, bf16, fp16, int8 or fp8, as far as model and machine have it); None is the model's own. Raises DoesNotFit,
+    ModelNotFound or SettingsError. Thread-safe; use as a context manager or call `close`.
     """
 
     def __init__(
-        self, model: str | None = None, *, memory: int | str | None = None, threads: int | None = None
+        self, model: str | None = None, *, memory: int | str | None = None, threads: int | None = None,
+        precision: str | None = None
     ) -> None:
-        self._local = LocalEncoder("ranking", model, memory, threads)
+        self._local = LocalEncoder("ranking", model, memory, threads, precision)
         encoder = self._local.encoder
-        self._ranker = Ranker(encoder.card, encoder.tokenizer, encoder.scheduler, limit=encoder.profile.max_sequence)
+        self._ranker = Ranker(encoder.card, encoder.tokenizer, encoder.scheduler, limit=encoder.profile.max_sequence,
+                              overlaps=encoder.overlaps)
 
     @property
     def card(self) -> Card:
         """The model that scores, and what is known of it."""
         return self._ranker.card
+
+    @property
+    def profile_id(self) -> str:
+        """How it runs, such as `cpu-int8-t4096-s512`."""
+        return self._local.encoder.profile.id
 
     def rank(
         self, query: str, passages: Sequence[str], *, top_k: int | None = None, truncate: Truncate = "END"

@@ -43,7 +43,8 @@ class RankingService(EncoderService):
 
 
 def ranker_of(encoder: Encoder) -> Ranker:
-    return Ranker(encoder.card, encoder.tokenizer, encoder.scheduler, limit=encoder.profile.max_sequence)
+    return Ranker(encoder.card, encoder.tokenizer, encoder.scheduler, limit=encoder.profile.max_sequence,
+                  overlaps=encoder.overlaps)
 
 
 def relevance(logit: float | np.floating) -> float:

@@ -23,7 +23,7 @@ SHAPE = CARD.shape
 def model_of(precision: str, *, sparing: bool) -> llama.Llama:
     config = llama.LlamaConfig(SHAPE.hidden, SHAPE.layers, SHAPE.heads, SHAPE.kv_heads, SHAPE.head_dim, SHAPE.ffn,
                                SHAPE.vocab, CARD.norm_epsilon, CARD.rope, 1, 1.0)
-    return llama.Llama(config, Kinds(precision, sparing), Arena(None, "meta"))
+    return llama.Llama(config, Kinds(precision, sparing), Arena("meta"))
 
 
 def work_of(precision: str, max_tokens: int, *, sparing: bool) -> Workspace:
@@ -69,6 +69,9 @@ class Watched:
     def multiply(self, x: Operand, matrix: Matrix, out: Any) -> None:
         assert x.values.dtype == matrix.values.dtype, "what a matrix in FP8 multiplies is in FP8, and nothing else is"
         assert (x.scales is None) == (matrix.scales is None)
+        self.note(x, matrix, out)
+
+    def note(self, x: Operand, matrix: Matrix, out: Any) -> None:
         assert (x.values.shape[1], out.shape[1]) == (matrix.values.shape[1], matrix.values.shape[0])
         assert len(x.values) == len(out)
         assert apart(x.values, x.scales, out)
@@ -76,7 +79,7 @@ class Watched:
 
     def multiply_add(self, x: Operand, matrix: Matrix, total: Any, room: Any) -> None:
         self.multiply(x, matrix, total)
-        if matrix.scales is not None:
+        if x.scales is not None:
             assert room.shape == total.shape
             assert apart(x.values, x.scales, total, room)
 
@@ -97,6 +100,13 @@ class Watched:
         assert apart(pooled, out)
 
 
+class WatchedInt8(Watched):
+    def multiply(self, x: Operand, matrix: Matrix, out: Any) -> None:
+        assert x.values.dtype == matrix.room.dtype == torch.bfloat16
+        assert x.scales is None
+        self.note(x, matrix, out)
+
+
 class WatchedFp8(Watched):
     def quantise(self, x: Any, out: Operand) -> None:
         assert x.shape == out.values.shape
@@ -105,11 +115,11 @@ class WatchedFp8(Watched):
 
 @pytest.mark.parametrize("sparing", [False, True])
 @pytest.mark.parametrize("max_tokens", [128, 384, 2048, 4096, 8192, 16384])
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "fp8"])
 def test_nothing_is_read_where_it_is_written(precision: str, max_tokens: int, sparing: bool) -> None:
     model, work = model_of(precision, sparing=sparing), work_of(precision, max_tokens, sparing=sparing)
     for tokens in {max_tokens, STEP_TOKENS, layout.rounded(max_tokens * 5 // 9, STEP_TOKENS)}:
-        ops = WatchedFp8() if precision == "fp8" else Watched()
+        ops = {"fp8": WatchedFp8, "int8": WatchedInt8}.get(precision, Watched)()
         room = layout.graph_spaces(tokens)
         numbers = torch.empty(room.numbers, dtype=torch.int32, device="meta")
         logits = model.forward(ops, Packed.view(numbers, room, np.zeros(0, np.int32)), work)
