@@ -96,7 +96,7 @@ class Ranker:
         self._scheduler.check_room(about)
         fitting = partial(fit, limit=self.limit, truncate=truncate, most_windows=most_windows,
                           passage_tokens=passage_tokens)
-        if self._overlaps and about > PART_TOKENS and self._scheduler.idle:
+        if self._overlaps and about > 2 * PART_TOKENS and self._scheduler.idle:
             return await self._in_parts(query, passages, about, fitting)
         threads = _large if about > LARGE_TOKENS else None
         encoding = asyncio.get_running_loop().run_in_executor(threads, self._encode, query, passages, fusion)
