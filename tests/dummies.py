@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -83,6 +85,36 @@ async def listening(app: FastAPI) -> AsyncIterator[str]:
         server.should_exit = True
         await serving
         listener.close()
+
+
+@contextmanager
+def in_thread(app: FastAPI) -> Iterator[str]:
+    """The same in a thread with an event loop of its own, for whole sessions of tests that each have theirs."""
+    told: Queue[str | BaseException] = Queue()
+    stop = threading.Event()
+
+    async def serve() -> None:
+        async with listening(app) as url:
+            told.put(url)
+            await asyncio.to_thread(stop.wait)
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            told.put(error)
+            raise
+
+    thread = threading.Thread(target=run, name=f"serves-{app.title}")
+    thread.start()
+    try:
+        url = told.get(timeout=90)
+        if isinstance(url, BaseException):
+            raise url
+        yield url
+    finally:
+        stop.set()
+        thread.join()
 
 
 def start_dummy(log: Path, tokens_per_s: int, **environment: str) -> Service:

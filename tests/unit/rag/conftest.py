@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
+from dummies import in_thread
 from postgres_server import postgres_server as postgres_server
 from postgres_server import postgres_url as postgres_url
 from processes import free_port
@@ -90,35 +90,41 @@ class Stack:
     talker: Talker
 
 
-@asynccontextmanager
-async def _service(create, service, settings) -> AsyncIterator[httpx.ASGITransport]:
+@dataclass(frozen=True)
+class Models:
+    """Base URLs of an embedding and a ranking service."""
+
+    embedding: str
+    ranking: str
+
+
+@pytest.fixture(scope="session")
+def models(model_cache, tmp_path_factory) -> Iterator[Models]:
+    """Both with their real engines, in a thread of their own: they take longer to start than most tests to run."""
+    settings = Settings(cache_dir=model_cache, state_dir=tmp_path_factory.mktemp("models"), threads=1)
+    with in_thread(_app(embedding_app, "embedding", settings)) as embedding:  # noqa: SIM117  one after the other
+        with in_thread(_app(ranking_app, "ranking", settings)) as ranking:
+            yield Models(embedding, ranking)
+
+
+def _app(create: Any, service: Any, settings: Settings) -> FastAPI:
     card = find_card(settings.model(service), service)
-    app = create(settings, plan_service(service, card, settings, detect())[service])
-    async with app.router.lifespan_context(app):
-        async with asyncio.timeout(60):
-            while not app.state.health.ready:
-                assert app.state.failure is None, app.state.failure
-                await asyncio.sleep(0.01)
-        yield httpx.ASGITransport(app)
+    return create(settings, plan_service(service, card, settings, detect())[service])
 
 
 @pytest.fixture
-async def stack(model_cache, tmp_path) -> AsyncIterator[Stack]:
+async def stack(models, tmp_path, model_cache) -> AsyncIterator[Stack]:
     """Everything up, six chunks stored."""
     talker = Talker()
     settings = Settings(
         cache_dir=model_cache, state_dir=tmp_path, threads=1, collection=COLLECTION, ranking_timeout_s=20,
         vectors_uri=str(tmp_path / "vectors.db"),
     )
-    async with (
-        _service(embedding_app, "embedding", settings) as embedding,
-        _service(ranking_app, "ranking", settings) as ranking,
-        on_loopback(talker.app()) as llm_url,
-    ):
+    async with on_loopback(talker.app()) as llm_url:
         clients = Clients(
             vectors=VectorStore(settings.vectors_uri),
-            embedding=EmbeddingClient("http://embedding", model=EMBEDDER, transport=embedding),
-            ranking=RankingClient("http://ranking", timeout_s=20, transport=ranking),
+            embedding=EmbeddingClient(models.embedding, model=EMBEDDER),
+            ranking=RankingClient(models.ranking, timeout_s=20),
             llm=LlmClient(llm_url, "m", 20),
         )
         texts = [f"{' > '.join(path)}\n{text}" for _, _, path, text in CHUNKS]
