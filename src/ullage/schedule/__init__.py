@@ -2,7 +2,7 @@
 
 from ullage.schedule.cache import ScoreCache
 from ullage.schedule.counters import Counters
-from ullage.schedule.request import Reservation, Times
+from ullage.schedule.request import Times
 from ullage.schedule.scheduler import Scheduler
 
-__all__ = ["Counters", "Reservation", "Scheduler", "ScoreCache", "Times"]
+__all__ = ["Counters", "Scheduler", "ScoreCache", "Times"]

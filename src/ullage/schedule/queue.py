@@ -53,14 +53,16 @@ class FairQueue:
         return None if key is None else self._items.get(key)
 
     def add(self, request: Request, items: Iterable[Item]) -> None:
-        """Admit a request with the items it waits for; those it shares may be under way."""
-        request.items = list(items)
-        request.served = self._class(request.price).begun
-        self._requests[request] = None
-        for item in request.items:
+        """Admit a request with the items it waits for, or with more of them; those it shares may be under way."""
+        added = list(items)
+        request.items += added
+        if request not in self._requests:
+            request.served = self._class(request.price).begun
+            self._requests[request] = None
+        for item in added:
             if item.key is not None:
                 self._items[item.key] = item
-        self._wait(request, [item for item in request.items if not item.taken])
+        self._wait(request, [item for item in added if not item.taken])
 
     def _wait(self, request: Request, items: list[Item]) -> None:
         request.waiting += items

@@ -57,11 +57,11 @@ class Item:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """`wants` says which item answers which row, `waiting` are items not yet taken, shortest first.
+    """`wants` says which item answers which row, `waiting` are items not yet taken, shortest first; of the first
+    `admitted` of `wants` the queue knows.
 
     `served` is its share of compute so far in tokens, among those of the same `price`; `seen` is when it first waited
-    for its turn. `expires` is a time of
-    `time.monotonic`, or None.
+    for its turn. `expires` is a time of `time.monotonic`, or None.
     """
 
     reduce: Reduce[Any]
@@ -78,6 +78,8 @@ class Request:
     served: int = 0
     seen: float = 0.0
     price: int = 1
+    small: bool = False
+    admitted: int = 0
     running: int = 0
     begun_s: float = 0.0
     compute_s: float = 0.0
@@ -114,6 +116,10 @@ class Request:
 
     def keep(self, index: int, value: Any) -> None:
         self.results[index] = value
+        self.close()
+
+    def close(self) -> None:
+        """One less of what it waits for: a row, or whether more rows come."""
         self.unfinished -= 1
         if self.unfinished == 0 and not self.done.done():
             self.done.set_result(None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -181,25 +181,51 @@ class Scheduler:
         """
         if not rows:
             return []
-        if self._work.closing or not self._tasks:
-            raise NotReady("the service is stopping" if self._work.closing else "the engine is not loaded yet")
-        longest = max(row.tokens for row in rows)
-        if longest > self._max_row_tokens:
-            raise TooLong(f"Input length {longest} exceeds maximum allowed token size {self._max_row_tokens}")
+        self._check_rows(rows)
         begun = time.perf_counter()
-        self._order += 1
-        request = Request(reduce, asyncio.get_running_loop().create_future(), [None] * len(rows), self._order, deadline)
+        request = self._request(reduce, deadline)
         items = self._items(request, rows, pure)
         try:
             if items:
                 self._admit(request, items, held)
                 await request.done
         finally:
-            self._forget(request)
-            if times is not None:
-                times.compute_s = request.compute_s
-                times.queue_s = time.perf_counter() - begun - request.compute_s
+            self._forget(request, times, begun)
         return request.results
+
+    async def submit_parts(
+        self, parts: AsyncIterator[Sequence[Row]], reduce: Reduce[T], *, about: int, pure: str = "",
+        times: Times | None = None
+    ) -> list[T]:
+        """As `submit`, of rows that come in parts, computed from the first part on. Together they are one request of
+        `about` tokens: so it is admitted, and so it shares with others. Raises what `parts` raises too."""
+        begun = time.perf_counter()
+        request = self._request(reduce, None)
+        request.unfinished = 1  # until the last part is here
+        with self.reserve(about) as held:
+            try:
+                async for rows in parts:
+                    self._check_rows(rows)
+                    items = self._items(request, rows, pure)
+                    self._admit(request, items, held, small=held.small)
+                    if request.done.done():
+                        break
+                request.close()
+                await request.done
+            finally:
+                self._forget(request, times, begun)
+        return request.results
+
+    def _check_rows(self, rows: Sequence[Row]) -> None:
+        if self._work.closing or not self._tasks:
+            raise NotReady("the service is stopping" if self._work.closing else "the engine is not loaded yet")
+        longest = max((row.tokens for row in rows), default=0)
+        if longest > self._max_row_tokens:
+            raise TooLong(f"Input length {longest} exceeds maximum allowed token size {self._max_row_tokens}")
+
+    def _request(self, reduce: Reduce[T], deadline: float | None) -> Request:
+        self._order += 1
+        return Request(reduce, asyncio.get_running_loop().create_future(), [], self._order, deadline)
 
     def check_room(self, tokens: int) -> None:
         """Raises Overloaded when a request of about so many tokens would be refused: before they are counted, which
@@ -240,10 +266,12 @@ class Scheduler:
             self._refuse(f"{in_flight} tokens are waiting and {tokens} more exceed {why} of {room}")
 
     def _items(self, request: Request, rows: Sequence[Row], pure: str) -> list[Item]:
-        """What has to be computed for a request: new items, and those that others wait for already."""
+        """What has to be computed for more rows of a request: new items, and those that others wait for already."""
         items: dict[int, Item] = {}
         own: dict[bytes, Item] = {}
-        for index, row in enumerate(rows):
+        first, before = len(request.results), len(request.wants)
+        request.results += [None] * len(rows)
+        for index, row in enumerate(rows, start=first):
             key = row_key(pure, row) if pure else None
             known = self.cache.get(key) if key is not None else None
             if known is not None:
@@ -252,6 +280,8 @@ class Scheduler:
                 continue
             item = own.get(key) if key is not None else None
             item = item or self._queue.find(key)
+            if item is not None and any(waiter is request for waiter, _ in item.waiters):
+                item, key = None, None  # of an earlier part: rows that are equal and far apart are computed twice
             if item is None:
                 item = Item(row, key)
             else:
@@ -260,23 +290,28 @@ class Scheduler:
                 own[key] = item
             items[id(item)] = item
             request.wants.append((item, index))
-        request.unfinished = len(request.wants)
+        request.unfinished += len(request.wants) - before
         return list(items.values())
 
-    def _admit(self, request: Request, items: list[Item], held: Reservation | None) -> None:
-        request.tokens = sum(item.tokens for item, _ in request.wants)
-        tokens = request.tokens
+    def _admit(
+        self, request: Request, items: list[Item], held: Reservation | None, *, small: bool | None = None
+    ) -> None:
+        """The items that a request wants since it was last here. `small` is its class, where its tokens do not say."""
+        wants = request.wants[request.admitted :]
+        request.admitted = len(request.wants)
+        tokens = sum(item.tokens for item, _ in wants)
+        request.tokens += tokens
         if held is None:
             self._check_all(tokens)
         else:
             spent = min(held.tokens, tokens)
             held.tokens -= spent
             self._hold_back(held, -spent)
-        for item, index in request.wants:
+        for item, index in wants:
             item.waiters.append((request, index))
-        small = self._small(tokens)
-        self._small_tokens += tokens if small else 0
-        request.price = 1 if small else LARGE_PRICE
+        request.small = self._small(tokens) if small is None else small
+        self._small_tokens += tokens if request.small else 0
+        request.price = 1 if request.small else LARGE_PRICE
         self._queue.add(request, items)
         self._work.idle.clear()
         self._work.arrived.set()
@@ -316,12 +351,15 @@ class Scheduler:
             return 1
         return max(1, min(600, math.ceil((counted.queued_tokens + counted.running_tokens) / self._rate())))
 
-    def _forget(self, request: Request) -> None:
+    def _forget(self, request: Request, times: Times | None, begun: float) -> None:
         """Drop rows that have not run yet: the caller has its results, an error, or went away."""
-        if self._queue.drop(request) and self._small(request.tokens):
+        if self._queue.drop(request) and request.small:
             self._small_tokens -= request.tokens
         self._work.counters.abandoned += request.done.cancelled()
         self._work.settle()
+        if times is not None:
+            times.compute_s = request.compute_s
+            times.queue_s = time.perf_counter() - begun - request.compute_s
 
     def _tell(self) -> None:
         reasons = [device.reason for device in self.devices if device.state == "unfit"]

@@ -19,7 +19,7 @@ from ullage.settings import SERVICES, Settings
 
 MIB = 1 << 20
 GIB = 1 << 30
-MANY = hypothesis.settings(max_examples=500, deadline=None)
+MANY = hypothesis.settings(max_examples=300, deadline=None)
 MODELS = ("ranking", "embedding", "llm")
 IMPORTANCE = ("ranking", "embedding", "llm")
 CARDS = {role: [card for card in known_cards() if card.role == role and not card.not_servable] for role in MODELS}

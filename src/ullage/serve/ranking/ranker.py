@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
-from ullage.engines.base import Float32
+from ullage.engines.base import Float32, Row
 from ullage.engines.encoder import row_of
 from ullage.errors import EngineFailed
 from ullage.models.card import Card
 from ullage.models.lexical import analyze
 from ullage.models.tokenize import Tokenizer, Tokens
-from ullage.schedule import Reservation, Scheduler, Times
+from ullage.schedule import Scheduler, Times
 from ullage.serve.encoder import about_tokens
 from ullage.serve.ranking.fit import Fitted, Truncate, fit
 from ullage.serve.ranking.fusion import (
@@ -117,29 +118,24 @@ class Ranker:
         """Some passages after the others, so that the engine begins while most are not tokenized yet. The first part
         alone counts as tokenizing, what is neither that nor compute as waiting."""
         begun = time.perf_counter()
-        tokenize_s = 0.0
+        first_s = 0.0
         fitted: list[Fitted] = []
-        scoring: list[asyncio.Task[Float32]] = []
-        told: list[Times] = []
-        loop = asyncio.get_running_loop()
-        with self._scheduler.reserve(about) as held:
-            try:
-                for part in _parts(query, passages, self.limit):
-                    alone, *encoded = await loop.run_in_executor(None, self._encode, query, part, False)
-                    some = fitting(alone, encoded)
-                    fitted += some
-                    told.append(Times())
-                    scoring.append(asyncio.create_task(self._pairs(some, told[-1], held)))
-                    tokenize_s = tokenize_s or time.perf_counter() - begun
-                logits = np.concatenate(await asyncio.gather(*scoring))
-            except BaseException:
-                for task in scoring:
-                    task.cancel()
-                await asyncio.gather(*scoring, return_exceptions=True)
-                raise
-        rest_s = time.perf_counter() - begun - tokenize_s
-        compute_s = min(rest_s, sum(times.compute_s for times in told))  # parts may share a batch
-        return _scores(logits, fitted, tokenize_s, Times(queue_s=rest_s - compute_s, compute_s=compute_s))
+        times = Times()
+
+        async def rows() -> AsyncGenerator[list[Row], None]:
+            nonlocal first_s
+            for part in _parts(query, passages, self.limit):
+                loop = asyncio.get_running_loop()
+                alone, *encoded = await loop.run_in_executor(None, self._encode, query, part, False)
+                some = fitting(alone, encoded)
+                fitted.extend(some)
+                first_s = first_s or time.perf_counter() - begun
+                yield [row_of(tokens) for each in some for tokens in each.rows]
+
+        async with aclosing(rows()) as parts:
+            scored = await self._scheduler.submit_parts(parts, _logit, about=about, pure="logit", times=times)
+        times.queue_s = max(0.0, times.queue_s - first_s)
+        return _scores(self._logits(scored, fitted), fitted, first_s, times)
 
     def _encode(self, query: str, passages: Sequence[str], fusion: bool) -> list[Tokens]:
         """The query with an empty passage, or alone, and then the passages."""
@@ -147,9 +143,11 @@ class Ranker:
             return [*self._tokenizer.encode([query]), *self._tokenizer.encode(passages, offsets=False)]
         return self._tokenizer.encode_pairs(query, ["", *passages])
 
-    async def _pairs(self, fitted: Sequence[Fitted], times: Times, held: Reservation | None = None) -> Float32:
+    async def _pairs(self, fitted: Sequence[Fitted], times: Times) -> Float32:
         rows = [row_of(tokens) for each in fitted for tokens in each.rows]
-        scored = await self._scheduler.submit(rows, _logit, pure="logit", times=times, held=held)
+        return self._logits(await self._scheduler.submit(rows, _logit, pure="logit", times=times), fitted)
+
+    def _logits(self, scored: Sequence[float], fitted: Sequence[Fitted]) -> Float32:
         logits = [max(part) for part in _by_passage(scored, fitted)]
         return np.asarray(logits, np.float32) / np.float32(self.card.temperature)
 
