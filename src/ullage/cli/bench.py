@@ -98,7 +98,7 @@ def precision(
         print_json([asdict(each) for each in found])
         return
     columns = ("Kendall's tau", "worst query", "same first ten", "largest difference", "spread of fp32")
-    shown = table(f"{found[0].cases} queries, beside fp32", *columns, right=columns)
+    shown = table(f"beside fp32, queries: {found[0].cases}", *columns, right=columns)
     for each in found:
         shown.add_row(each.profile, f"{each.tau:.4f}", f"{each.worst_tau:.4f}", f"{each.same_top:.3f}",
                       f"{each.largest_difference:.4f}", f"{each.spread:.4f}")
