@@ -2,8 +2,8 @@
 it is.
 
 Server, database, models and clients share the machine; what the clients cost is in the figures. The database is a
-Milvus Lite server with generated passages, each with a number of its own; a question asks for one number, so a right
-answer can be told from a wrong one.
+Milvus Lite server of its own, or a Milvus server that is there, in a collection of its own. Its passages are generated,
+each with a number; a question asks for one number, so a right answer can be told from a wrong one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,29 +141,36 @@ def passages(count: int) -> list[Chunk]:
 
 
 @contextmanager
-def bench(*, candidates: int = CANDIDATES, kept: int = KEPT) -> Iterator[Bench]:
-    """A filled database, the models and `ullage serve rag`, ready. Raises EngineFailed when one does not start."""
+def bench(*, candidates: int = CANDIDATES, kept: int = KEPT, vectors_uri: str = "") -> Iterator[Bench]:
+    """A filled database, the models and `ullage serve rag`, ready. Raises EngineFailed when one does not start.
+
+    With `vectors_uri` the database is a server that runs already, whose processor time is not told.
+    """
     with ExitStack() as up:
         folder = Path(up.enter_context(tempfile.TemporaryDirectory(prefix="ullage-rag-load-")))
         ports = {name: free_port() for name in ("vectors", "stubs", "rag")}
-        database = up.enter_context(_process(
-            folder, "vectors", "ullage.stack.lite_server", "--data-dir", str(folder / "vectors"),
-            "--host", "127.0.0.1", "--port", str(ports["vectors"])))
+        processes: dict[str, subprocess.Popen[bytes]] = {}
+        uri = vectors_uri or f"http://127.0.0.1:{ports['vectors']}"
+        if not vectors_uri:
+            processes["database"] = up.enter_context(_process(
+                folder, "vectors", "ullage.stack.lite_server", "--data-dir", str(folder / "vectors"),
+                "--host", "127.0.0.1", "--port", str(ports["vectors"])))
         stubs = f"http://127.0.0.1:{ports['stubs']}"
-        models = up.enter_context(_process(folder, "stubs", "ullage.bench.rag_stubs", str(ports["stubs"])))
+        processes["models"] = up.enter_context(
+            _process(folder, "stubs", "ullage.bench.rag_stubs", str(ports["stubs"])))
         _wait(stubs)
-        uri = f"http://127.0.0.1:{ports['vectors']}"
-        _fill(uri)
+        collection = up.enter_context(_filled(uri))
         settings = {
             "VECTORS_URI": uri, "EMBEDDING_URL": stubs, "RANKING_URL": stubs, "LLM_URL": stubs,
-            "COLLECTION": COLLECTION, "RETRIEVE_TOP_K": str(candidates), "RERANK_TOP_K": str(kept),
+            "COLLECTION": collection, "RETRIEVE_TOP_K": str(candidates), "RERANK_TOP_K": str(kept),
             "STATE_DIR": str(folder), "LOG_LEVEL": "WARNING",
         }
-        server = up.enter_context(_process(folder, "rag", "ullage", "serve", "rag", "--port", str(ports["rag"]),
-                                           **{f"ULLAGE_{name}": value for name, value in settings.items()}))
+        processes["server"] = up.enter_context(_process(
+            folder, "rag", "ullage", "serve", "rag", "--port", str(ports["rag"]),
+            **{f"ULLAGE_{name}": value for name, value in settings.items()}))
         rag = f"http://127.0.0.1:{ports['rag']}"
         _wait(rag)
-        pids = {"server": server.pid, "database": database.pid, "models": models.pid, "clients": os.getpid()}
+        pids = {**{name: process.pid for name, process in processes.items()}, "clients": os.getpid()}
         yield Bench(rag, stubs, {name: psutil.Process(pid) for name, pid in pids.items()})
 
 
@@ -183,24 +191,30 @@ def _wait(url: str) -> None:
         raise EngineFailed(f"nothing was ready at {url} within {READY_S:g} s")
 
 
-def _fill(uri: str) -> None:
-    store = VectorStore(uri)
+@contextmanager
+def _filled(uri: str) -> Iterator[str]:
+    """The name of a collection with the passages, which is dropped afterwards."""
+    name = f"{COLLECTION}_{secrets.token_hex(4)}"
     until = time.monotonic() + READY_S
-    try:
+    with closing(VectorStore(uri)) as store:
         while True:
             try:
-                store.create_collection(COLLECTION, embedder="stub", dimension=DIMENSION)
+                store.create_collection(name, embedder="stub", dimension=DIMENSION)
                 break
             except UllageError:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.2)
-        chunks = passages(PASSAGES)
-        for at in range(0, len(chunks), WRITTEN_AT_ONCE):
-            part = chunks[at : at + WRITTEN_AT_ONCE]
-            store.upsert(COLLECTION, part, vectors([chunk.text for chunk in part]))
-    finally:
-        store.close()
+        try:
+            chunks = passages(PASSAGES)
+            for at in range(0, len(chunks), WRITTEN_AT_ONCE):
+                part = chunks[at : at + WRITTEN_AT_ONCE]
+                store.upsert(name, part, vectors([chunk.text for chunk in part]))
+            store.seal(name)
+            store.count(name)  # a server answers when all of it is in sight
+            yield name
+        finally:
+            store.drop(name)
 
 
 async def measure(where: Bench, *, users: int, seconds: float, think_s: float) -> RagLoad:

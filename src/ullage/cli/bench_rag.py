@@ -19,12 +19,13 @@ def rag(
     think: Annotated[float, typer.Option(min=0.0, help="seconds that a user pauses on average; 0: never")] = 10.0,
     candidates: Annotated[int, typer.Option(min=1, max=400, help="passages retrieved")] = 100,
     kept: Annotated[int, typer.Option(min=1, max=25, help="passages kept after reranking")] = 10,
+    vectors_uri: Annotated[str, typer.Option(help="of a Milvus server that runs; else a Milvus Lite of its own")] = "",
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """Time to the first text under load, and what of it is the server's own; starts everything it needs."""
     from ullage.bench.rag_load import bench, measure
 
-    with bench(candidates=candidates, kept=kept) as where:
+    with bench(candidates=candidates, kept=kept, vectors_uri=vectors_uri) as where:
         found = asyncio.run(measure(where, users=users, seconds=seconds, think_s=think))
     if as_json:
         print_json(found.as_dict())

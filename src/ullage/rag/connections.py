@@ -69,7 +69,7 @@ def _client(settings: Settings, service: str, at: Endpoint) -> Any:
     timeout_s = settings.request_timeout_s
     model = at.model or None
     if service == "vectors":
-        return VectorStore(at.url)
+        return VectorStore(at.url, waits=False)
     if service == "embedding":
         return EmbeddingClient(at.url, model=model, timeout_s=min(settings.embedding_timeout_s, timeout_s),
                                api_key=_secret(settings.embedding_api_key), calls_at_once=None)

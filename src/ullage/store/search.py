@@ -94,6 +94,7 @@ class Searches(Rows):
                     search_params={"metric_type": metric},
                     output_fields=CHUNK_FIELDS,
                     timeout=self._timeout_s,
+                    **self._sight,
                 ),
             )[0]
         except InvalidRequest:

@@ -41,8 +41,8 @@ class VectorStore(Searches):
     Raises DependencyDown, NotFound for a missing collection, InvalidRequest.
     """
 
-    def __init__(self, uri: str, *, timeout_s: float = 30.0, token: str = "") -> None:
-        super().__init__(uri, timeout_s=timeout_s, token=token)
+    def __init__(self, uri: str, *, timeout_s: float = 30.0, token: str = "", waits: bool = True) -> None:
+        super().__init__(uri, timeout_s=timeout_s, token=token, waits=waits)
         self._writes = threading.Lock()
         self._unsealed: dict[str, int] = {}
         self._seals = SharedTurns()
@@ -203,6 +203,8 @@ class VectorStore(Searches):
         if found:
             self._call(collection, lambda c: c.delete(collection, filter=wanted, timeout=self._timeout_s))
             self._seal(collection)
+            if not self.abilities().lite:
+                self.count(collection, wanted)  # answered when the deletion is in sight, of those too who do not wait
         return found
 
     def describe_document(self, collection: str, document: str, changes: Mapping[str, Any]) -> DocumentRecord:
