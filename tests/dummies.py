@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import pytest
@@ -71,8 +72,7 @@ class Small(DummyEngine):
 @asynccontextmanager
 async def listening(app: FastAPI) -> AsyncIterator[str]:
     """Serve an app on a real port of this machine, in this process; its base URL, once it is ready."""
-    listener = claim_port("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+    listener, server = _server_of(app)
     serving = asyncio.create_task(server._serve([listener]))
     try:
         async with asyncio.timeout(60):
@@ -90,31 +90,27 @@ async def listening(app: FastAPI) -> AsyncIterator[str]:
 @contextmanager
 def in_thread(app: FastAPI) -> Iterator[str]:
     """The same in a thread with an event loop of its own, for whole sessions of tests that each have theirs."""
-    told: Queue[str | BaseException] = Queue()
-    stop = threading.Event()
-
-    async def serve() -> None:
-        async with listening(app) as url:
-            told.put(url)
-            await asyncio.to_thread(stop.wait)
-
-    def run() -> None:
-        try:
-            asyncio.run(serve())
-        except BaseException as error:
-            told.put(error)
-            raise
-
-    thread = threading.Thread(target=run, name=f"serves-{app.title}")
+    listener, server = _server_of(app)
+    thread = threading.Thread(target=server.run, args=([listener],), name=f"serves-{app.title}")
     thread.start()
     try:
-        url = told.get(timeout=90)
-        if isinstance(url, BaseException):
-            raise url
-        yield url
+        deadline = time.monotonic() + 60
+        while not (server.started and app.state.health.ready):
+            assert thread.is_alive(), f"{app.title} ended"
+            assert app.state.failure is None, app.state.failure
+            assert time.monotonic() < deadline, f"{app.title} is not ready"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        stop.set()
+        server.should_exit = True
         thread.join()
+        listener.close()
+
+
+def _server_of(app: FastAPI) -> tuple[socket.socket, uvicorn.Server]:
+    """At a free port of this machine."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on")
+    return claim_port("127.0.0.1", 0), uvicorn.Server(config)
 
 
 def start_dummy(log: Path, tokens_per_s: int, **environment: str) -> Service:

@@ -36,6 +36,9 @@ MIXED_SPREAD = 0.6
 
 BASELINE_BATCHES = (8, 16, 32, 64)
 LONG_BASELINE_BATCHES = (2, 8)
+LONG_TOKENS = 4096
+"""Rows beyond this are long: fewer are padded together."""
+
 USUAL_BATCH = 32
 """What cross-encoder libraries take unless told otherwise."""
 
@@ -266,7 +269,7 @@ def _baseline(padded: Any, work: Work, card: Card) -> list[Line]:
     """The usual batch size, and the one that is fastest. Rows of one length also with the mask that the published code
     always makes, which keeps the fastest attention kernel out."""
     rows = work.rows(card.shape.vocab)
-    sizes = LONG_BASELINE_BATCHES if max(work.lengths) > 4096 else BASELINE_BATCHES
+    sizes = LONG_BASELINE_BATCHES if max(work.lengths) > LONG_TOKENS else BASELINE_BATCHES
     found = {}
     for size in sizes:
         if size <= max(USUAL_BATCH, len(rows)):

@@ -8,6 +8,7 @@ runs without code from a hub. It gets no template, so a few tokens fewer.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,18 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tokenizers
 
-from ullage.bench.gpu import BASELINE_BATCHES, Line, Say, Work, apart, line, tell, wall_seconds, works
+from ullage.bench.gpu import BASELINE_BATCHES, LONG_TOKENS, Line, Say, Work, apart, line, tell, wall_seconds, works
 from ullage.bench.gpu_checkpoint import config_of
 from ullage.bench.gpu_service import BOS, tokenizer_in, words_of
 from ullage.models.card import Card
 from ullage.models.tokenize import Tokenizer, Tokens
 
 PEER = "sentence_transformers"
-COMPARED = 5
-"""Of `works`, without the rows of 8192 tokens, which is not what this library is used for."""
-
 QUERY_WORDS = 12
 
 
@@ -46,20 +43,18 @@ def measure_peer(folder: Path, cache_dir: Path, card: Card, precisions: Sequence
         say("not compared with sentence-transformers, which is not installed: pip install sentence-transformers")
         return []
     found = apart(_measure_cross_encoder, folder, card)
-    best: dict[str, float] = {}
-    for each in found:
-        best[each.work] = min(each.seconds, best.get(each.work, each.seconds))
+    best = {each.work: each.seconds for each in found}
     for precision in precisions:
         found += apart(_measure_own, folder, cache_dir, card, precision, best)
     return found
 
 
 def calls_of(folder: Path, card: Card) -> list[Call]:
-    """The works as texts of random words, the same in every run."""
-    tokenizer_in(folder)
+    """The works as texts of random words, the same in every run, without those of rows as long as this library is not
+    used for."""
+    words = words_of(tokenizer_in(folder))
     counter = Tokenizer.of(card, folder / "tokenizer.json")
-    words = words_of(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")))
-    chosen = [work for work in works() if max(work.lengths) <= 4096][:COMPARED]
+    chosen = [work for work in works() if max(work.lengths) <= LONG_TOKENS]
     return [_call(work, counter, words, seed) for seed, work in enumerate(chosen)]
 
 
@@ -99,8 +94,6 @@ def _measure_cross_encoder(folder: Path, card: Card) -> list[Line]:
 def _measure_own(
     folder: Path, cache_dir: Path, card: Card, precision: str, best: dict[str, float]
 ) -> list[Line]:
-    import os
-
     from ullage import Reranker
 
     os.environ.setdefault("ULLAGE_CACHE_DIR", str(cache_dir))

@@ -88,12 +88,10 @@ def precision(
     from ullage.bench.agreement import measure_agreement, read_cases
 
     _log_to_stderr(invocation(context).load().settings)
-    console = err()
     chosen = [each for each in precisions.split(",") if each]
     if not chosen:
         raise SettingsError("--precisions is empty: name one at least, such as bf16,int8")
-    found = list(measure_agreement(read_cases(cases), chosen,
-                                   lambda said: console.print(said, markup=False, highlight=False), model=model))
+    found = list(measure_agreement(read_cases(cases), chosen, _tell, model=model))
     if as_json:
         print_json([asdict(each) for each in found])
         return
@@ -149,9 +147,7 @@ def gpu(
         raise SettingsError(f"--parts={parts}: {unknown[0]} is none of {', '.join(PARTS + MORE_PARTS)}")
     if find_spec("torch") is None:
         raise SettingsError("bench gpu needs PyTorch for CUDA: pip install 'ullage[gpu]'")
-    console = err()
-    found = measure_all(folder or settings.cache_dir / "bench" / "llama-1b", settings.cache_dir,
-                        lambda said: console.print(said, markup=False, highlight=False), parts=chosen,
+    found = measure_all(folder or settings.cache_dir / "bench" / "llama-1b", settings.cache_dir, _tell, parts=chosen,
                         precisions=tuple(precisions.split(",")))
     if as_json:
         print_json(found.as_json())
@@ -173,9 +169,7 @@ def cpu(
 
     settings = invocation(context).load().settings
     _log_to_stderr(settings)
-    console = err()
-    found = measure(peers, settings.cache_dir, lambda said: console.print(said, markup=False, highlight=False),
-                    rounds=rounds, precision=precision, parts=parts.split(","))
+    found = measure(peers, settings.cache_dir, _tell, rounds=rounds, precision=precision, parts=parts.split(","))
     if as_json:
         print_json(found.as_json())
     else:
@@ -192,6 +186,11 @@ async def _evaluate(settings: Settings, asked: list[TestQuestion]) -> Report:
         return await evaluate(Rag(settings, clients), asked)
     finally:
         await clients.close()
+
+
+def _tell(said: str) -> None:
+    """Progress of a measurement, in plain lines."""
+    err().print(said, markup=False, highlight=False)
 
 
 def _log_to_stderr(settings: Settings) -> None:

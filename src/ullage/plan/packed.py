@@ -29,7 +29,7 @@ INT8_GROUP = 64
 EXPANDED_BYTES = 32 * MIB
 """An int8 matrix is multiplied out into a room of at most so many bytes, which stays in the chip's cache."""
 
-CONTEXT_BYTES = {"int8": 430 * MIB, "fp8": 430 * MIB}
+CONTEXT_BYTES = dict.fromkeys(ONE_BYTE, 430 * MIB)
 OTHER_CONTEXT_BYTES = 493 * MIB
 """CUDA context, the kernels that were loaded into it, and what the matrix library holds of its own: less where weights
 take one byte, as there it was told to hold less (`engines/cuda_packed/memory.py`), which was measured to cost no time.

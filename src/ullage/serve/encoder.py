@@ -86,7 +86,7 @@ class Encoder:
             told = _part(progress, number, len(places))
             self.tokenizer, engine = _open(settings, planned, self.card, self.profile, gpu, cap, told)
             engines.append(engine)
-        ahead = BATCHES_AHEAD if self.profile.device == "cuda" else 0
+        ahead = BATCHES_AHEAD if self.overlaps else 0
         if ahead:
             sys.setswitchinterval(SWITCH_S)
         self.scheduler = Scheduler(

@@ -48,22 +48,16 @@ def _keep(value: Tensor, out: Operand) -> None:
     out.scales.copy_(scale)
 
 
-def expand(matrix: Matrix, rows: slice) -> Tensor:
-    """Rows of an int8 matrix [n, in] as numbers, in its room."""
-    assert matrix.scales is not None
-    assert matrix.room is not None
-    values, scales = matrix.values[rows], matrix.scales[rows]
-    found = matrix.room[: len(values)]
-    found.view(*scales.shape, -1).copy_(values.view(*scales.shape, -1).float() * scales.float()[:, :, None])
-    return found
+def expand(values: Tensor, scales: Tensor, out: Tensor) -> None:
+    """out [n, in] = int8 values [n, in] by the scales [n, groups] of their groups of columns."""
+    out.view(*scales.shape, -1).copy_(values.view(*scales.shape, -1).float() * scales.float()[:, :, None])
 
 
 def multiply(x: Operand, matrix: Matrix, out: Tensor) -> None:
     """out [n, out] = x times the matrix, and its bias."""
     if matrix.room is not None:
-        for rows in matrix.parts():
-            bias = None if matrix.bias is None else matrix.bias[rows]
-            multiply(x, Matrix(expand(matrix, rows), bias), out[:, rows])
+        for rows, part in matrix.parts(expand):
+            multiply(x, part, out[:, rows])
         return
     if matrix.scales is not None:
         assert x.scales is not None
@@ -79,8 +73,8 @@ def multiply(x: Operand, matrix: Matrix, out: Tensor) -> None:
 def multiply_add(x: Operand, matrix: Matrix, total: Tensor, room: Tensor) -> None:
     """total [n, out] += x times the matrix, without its bias. `room` [n, out] is written where FP8 needs it."""
     if matrix.room is not None:
-        for rows in matrix.parts():
-            total[:, rows].addmm_(x.values, expand(matrix, rows).t())
+        for rows, part in matrix.parts(expand):
+            multiply_add(x, part, total[:, rows], room)
         return
     if matrix.scales is None:
         total.addmm_(x.values, matrix.values.t())

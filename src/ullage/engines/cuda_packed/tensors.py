@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from ullage.engines.base import Int32
-from ullage.engines.cuda_packed.layout import Spaces
+from ullage.engines.cuda_packed.layout import Spaces, rounded
 
 Tensor = Any
 """A torch.Tensor: torch carries types that a type checker here does not follow."""
@@ -33,11 +33,18 @@ class Matrix:
     scales: Tensor | None = None
     room: Tensor | None = None
 
-    def parts(self) -> Iterator[slice]:
-        """The rows that `room` holds at a time."""
+    def parts(self, expand: Callable[[Tensor, Tensor, Tensor], None]) -> Iterator[tuple[slice, Matrix]]:
+        """Of an int8 matrix, the rows that `room` holds at a time, as a matrix of numbers until the next is asked for.
+
+        `expand` takes values [n, in], scales [n, groups] and where the numbers go [n, in].
+        """
+        assert self.scales is not None
         assert self.room is not None
         for first in range(0, len(self.values), len(self.room)):
-            yield slice(first, min(first + len(self.room), len(self.values)))
+            rows = slice(first, min(first + len(self.room), len(self.values)))
+            found = self.room[: rows.stop - first]
+            expand(self.values[rows], self.scales[rows], found)
+            yield rows, Matrix(found, None if self.bias is None else self.bias[rows])
 
     def put(self, first: int, block: Tensor) -> None:
         """Keep `block` [n, in] as rows from `first`."""
@@ -178,22 +185,19 @@ class Arena:
 
     def take(self, *shape: int, dtype: Any) -> Tensor:
         """An uninitialised tensor; on the device `meta` when the arena only counts."""
-        size = _bytes_of(shape, dtype)
         first = self.common + self.used
-        self.used += -(-size // self.ALIGN) * self.ALIGN
-        return self._part(first, size, shape, dtype)
+        self.used += self._room_of(shape, dtype)
+        return self._part(first, shape, dtype)
 
     def share(self, *shape: int, dtype: Any) -> Tensor:
         """The same room for everybody who asks for it, as large as the largest that was asked for."""
-        size = _bytes_of(shape, dtype)
-        self.common = max(self.common, -(-size // self.ALIGN) * self.ALIGN)
-        return self._part(0, size, shape, dtype)
+        self.common = max(self.common, self._room_of(shape, dtype))
+        return self._part(0, shape, dtype)
 
-    def _part(self, first: int, size: int, shape: tuple[int, ...], dtype: Any) -> Tensor:
+    def _room_of(self, shape: tuple[int, ...], dtype: Any) -> int:
+        return rounded(math.prod(shape) * int(dtype.itemsize), self.ALIGN)
+
+    def _part(self, first: int, shape: tuple[int, ...], dtype: Any) -> Tensor:
         if self._room is None:
             return torch.empty(shape, dtype=dtype, device="meta")
-        return self._room[first : first + size].view(dtype).view(shape)
-
-
-def _bytes_of(shape: tuple[int, ...], dtype: Any) -> int:
-    return math.prod(shape) * int(dtype.itemsize)
+        return self._room[first : first + math.prod(shape) * int(dtype.itemsize)].view(dtype).view(shape)

@@ -62,23 +62,16 @@ def quantise(x: Tensor, out: Operand) -> None:
     source.quantise[(len(x),)](x, x.stride(0), out.values, out.scales, width, _power(width), num_warps=_warps(width))
 
 
-def expand(matrix: Matrix, rows: slice) -> Tensor:
-    assert matrix.scales is not None
-    assert matrix.room is not None
-    values, scales = matrix.values[rows], matrix.scales[rows]
-    found = matrix.room[: len(values)]
+def expand(values: Tensor, scales: Tensor, out: Tensor) -> None:
     width, groups = values.shape[1], scales.shape[1]
     block = min(_power(groups), EXPANDED_GROUPS)
-    source.expand[(len(values), -(-groups // block))](values, scales, found, groups, width // groups, block,
-                                                      num_warps=4)
-    return found
+    source.expand[(len(values), -(-groups // block))](values, scales, out, groups, width // groups, block, num_warps=4)
 
 
 def multiply(x: Operand, matrix: Matrix, out: Tensor) -> None:
     if matrix.room is not None:
-        for rows in matrix.parts():
-            bias = None if matrix.bias is None else matrix.bias[rows]
-            multiply(x, Matrix(expand(matrix, rows), bias), out[:, rows])
+        for rows, part in matrix.parts(expand):
+            multiply(x, part, out[:, rows])
         return
     if matrix.scales is not None:
         torch._scaled_mm(x.values, matrix.values.t(), scale_a=x.scales, scale_b=matrix.scales, bias=matrix.bias,
@@ -91,8 +84,8 @@ def multiply(x: Operand, matrix: Matrix, out: Tensor) -> None:
 
 def multiply_add(x: Operand, matrix: Matrix, total: Tensor, room: Tensor) -> None:
     if matrix.room is not None:
-        for rows in matrix.parts():
-            total[:, rows].addmm_(x.values, expand(matrix, rows).t())
+        for rows, part in matrix.parts(expand):
+            multiply_add(x, part, total[:, rows], room)
         return
     if matrix.scales is None:
         total.addmm_(x.values, matrix.values.t())

@@ -44,8 +44,8 @@ LARGE_TOKENS = 4096
 beside them."""
 
 PART_TOKENS = 2048
-"""About as many of a call that finds a fast engine idle are tokenized before the engine begins, and the others while it
-computes: of a H100's 8 ms for so many, reading them takes 2."""
+"""About as many of a large call that finds a fast engine idle are tokenized before the engine begins, and the others
+while it computes: of a H100's 8 ms for so many, reading them takes 2."""
 
 _large = ThreadPoolExecutor(2, thread_name_prefix="tokenize")
 
@@ -97,9 +97,10 @@ class Ranker:
         self._scheduler.check_room(about)
         fitting = partial(fit, limit=self.limit, truncate=truncate, most_windows=most_windows,
                           passage_tokens=passage_tokens)
-        if self._overlaps and about > 2 * PART_TOKENS and self._scheduler.idle:
+        large = about > LARGE_TOKENS
+        if large and self._overlaps and self._scheduler.idle:
             return await self._in_parts(query, passages, about, fitting)
-        threads = _large if about > LARGE_TOKENS else None
+        threads = _large if large else None
         encoding = asyncio.get_running_loop().run_in_executor(threads, self._encode, query, passages, fusion)
         alone, *encoded = await encoding
         fitted = fitting(alone, encoded)

@@ -113,7 +113,8 @@ def test_zeros_and_outliers_are_kept() -> None:
     weights[1, 3], weights[1, 70] = 1000.0, 1e-3
     matrix = matrix_of(2, 128, 2)
     matrix.put(0, weights)
-    found = plain.expand(matrix, slice(0, 2)).float()
+    [(_, expanded)] = matrix.parts(plain.expand)
+    found = expanded.values.float()
     assert (found[0] == 0).all()
     assert abs(float(found[1, 3]) / 1000 - 1) < 0.01
     assert abs(float(found[1, 70]) / 1e-3 - 1) < 0.01, "a group without the outlier has steps of its own"

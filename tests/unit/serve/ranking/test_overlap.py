@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dummies import MODEL
-from ullage.engines.base import Batch, Output
+from ullage.engines.base import Batch
 from ullage.engines.dummy import DummyEngine
 from ullage.errors import EngineFailed, TooLong
 from ullage.models.card import find_card
@@ -24,22 +24,6 @@ from ullage.serve.ranking.ranker import PART_TOKENS, Ranker
 CARD = find_card(MODEL, "ranking").model_copy(update={"kind": "cross-encoder"})
 QUERY = "which pump is serviced"
 PASSAGES = [f"pump {n} is serviced every {n % 50} weeks {'and more ' * (n % 90)}" for n in range(200)]
-
-
-class Counted(DummyEngine):
-    """Tells how many passages were tokenized when a batch began; `fails_at` is the batch that fails."""
-
-    def __init__(self, tokenizer: Slow, fails_at: int = 0) -> None:
-        super().__init__()
-        self._tokenizer, self._fails_at = tokenizer, fails_at
-        self.tokenized: list[int] = []
-
-    def run(self, batch: Batch) -> Output:
-        self.tokenized.append(self._tokenizer.done)
-        if len(self.tokenized) == self._fails_at:
-            raise EngineFailed("the engine is broken")
-        self._tokenizer.begun.set()
-        return super().run(batch)
 
 
 class Slow(Tokenizer):
@@ -60,7 +44,7 @@ class Slow(Tokenizer):
         return found
 
 
-Made = tuple[Ranker, Counted, Slow]
+Made = tuple[Ranker, list[int], Slow]
 
 
 @pytest.fixture
@@ -68,14 +52,22 @@ def make(model_cache: Path) -> Callable[..., object]:
     path = locate(CARD, model_cache)["tokenizer"]
 
     @asynccontextmanager
-    async def made(*, overlaps: bool = True, limit: int = 256, **engine: int) -> AsyncIterator[Made]:
+    async def made(*, overlaps: bool = True, limit: int = 256, broken: bool = False) -> AsyncIterator[Made]:
+        """The ranker, how many passages were tokenized when each batch began, and the tokenizer."""
         tokenizer = Slow(path)
         tokenizer.waits = overlaps
-        counted = Counted(tokenizer, **engine)
-        scheduler = Scheduler(counted, max_batch_tokens=8192, max_row_tokens=limit)
+        tokenized: list[int] = []
+
+        def begins(_: Batch) -> None:
+            tokenized.append(tokenizer.done)
+            if broken:
+                raise EngineFailed("the engine is broken")
+            tokenizer.begun.set()
+
+        scheduler = Scheduler(DummyEngine(fail=begins), max_batch_tokens=8192, max_row_tokens=limit)
         await scheduler.start()
         try:
-            yield Ranker(CARD, tokenizer, scheduler, limit=limit, overlaps=overlaps), counted, tokenizer
+            yield Ranker(CARD, tokenizer, scheduler, limit=limit, overlaps=overlaps), tokenized, tokenizer
             async with asyncio.timeout(30):
                 while not scheduler.idle:  # a batch under way ends first
                     await asyncio.sleep(0.001)
@@ -86,10 +78,10 @@ def make(model_cache: Path) -> Callable[..., object]:
 
 
 async def test_the_engine_begins_before_all_is_tokenized_and_the_answer_is_the_same(make) -> None:
-    async with make() as (ranker, engine, tokenizer):
+    async with make() as (ranker, tokenized, tokenizer):
         found = await ranker.score(QUERY, PASSAGES, "END")
         assert tokenizer.calls > 2
-        assert 0 < engine.tokenized[0] < len(PASSAGES)
+        assert 0 < tokenized[0] < len(PASSAGES)
     async with make(overlaps=False) as (ranker, _, tokenizer):
         whole = await ranker.score(QUERY, PASSAGES, "END")
         assert tokenizer.calls == 1
@@ -124,16 +116,16 @@ async def test_a_passage_that_is_too_long_refuses_all_and_leaves_nothing(make) -
 
 
 async def test_an_engine_that_fails_fails_the_call(make) -> None:
-    async with make(fails_at=1) as (ranker, _, tokenizer):
+    async with make(broken=True) as (ranker, _, tokenizer):
         tokenizer.waits = False
         with pytest.raises(EngineFailed, match="the engine is broken"):
             await ranker.score(QUERY, PASSAGES, "END")
 
 
 async def test_a_caller_that_leaves_leaves_nothing(make) -> None:
-    async with make() as (ranker, engine, tokenizer):
+    async with make() as (ranker, tokenized, tokenizer):
         leaving = asyncio.create_task(ranker.score(QUERY, PASSAGES, "END"))
-        while not engine.tokenized:
+        while not tokenized:
             await asyncio.sleep(0.001)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
