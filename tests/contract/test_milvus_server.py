@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ALONE = ["unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-STORE_TESTS = ["tests/unit/store/test_vectors.py", "tests/unit/store/test_filters.py"]
+STORE_TESTS = [f"tests/unit/store/{name}.py" for name in ("test_vectors", "test_sight", "test_filters")]
 
 
 @pytest.fixture(scope="module")

@@ -1,59 +1,23 @@
 """The vector store on a real Milvus Lite in this process; on the Milvus server that ULLAGE_TEST_MILVUS names, if it
 does."""
 
-import os
 import threading
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from pymilvus import MilvusClient
 
+from stored import HASH, axes, chunks, filled, store
 from ullage.errors import Cancelled, DependencyDown, DocumentRefused, InvalidRequest, NotFound, SettingsError
 from ullage.store import Chunk, Hit, VectorStore, chunk_id
 from ullage.store.milvus import PINGS, Abilities
 
-HASH = "a" * 64
-TEXTS = [
-    "The bilge pump P-101 is serviced every six months.",
-    "Ticket readers are bought from Tidemark Software.",
-    "Passengers may carry bicycles on the catamaran.",
-    "The emergency fire pump is tested weekly.",
-]
-
-
-def chunks(document: str = "manual.md", content_hash: str = HASH, texts: list[str] = TEXTS) -> list[Chunk]:
-    return [
-        Chunk(document, content_hash, n, text, page=n + 1, path=("Top", "Sub"), created_s=7.5,
-              metadata={"document": {"chunks": len(texts)}, "nested": {"x": [1, "ü"]}})
-        for n, text in enumerate(texts)
-    ]
-
-
-def axes(count: int = 4, dimension: int = 8) -> np.ndarray:
-    return np.eye(dimension, dtype=np.float32)[:count]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[VectorStore]:
-    store = VectorStore(os.environ.get("ULLAGE_TEST_MILVUS") or str(tmp_path / "vectors.db"))
-    for record in store.collections():
-        store.drop(record.name)
-    yield store
-    store.close()
+__all__ = ["filled", "store"]
 
 
 def needs_words(store: VectorStore) -> None:
     if not store.abilities().sparse:
         pytest.skip(f"{store.abilities().version} has no sparse vectors")
-
-
-@pytest.fixture
-def filled(store: VectorStore) -> VectorStore:
-    store.create_collection("c", embedder="m", dimension=8, info={"owner": "me"})
-    store.upsert("c", chunks(), axes())
-    return store
 
 
 def ordinals(hits: Sequence[Hit]) -> list[int]:
@@ -65,49 +29,6 @@ def test_what_was_written_is_found_whole(filled: VectorStore) -> None:
     assert hit.chunk == chunks()[1]
     assert hit.score == pytest.approx(1.0, abs=1e-5)
     assert hit.ranks == {"dense": 1}
-
-
-def test_who_does_not_wait_sees_what_was_told_as_written_or_deleted(store: VectorStore) -> None:
-    store.create_collection("c", embedder="m", dimension=8)
-    reader = VectorStore(store.uri, waits=False)
-    try:
-        for number in range(5):
-            name = f"{number}.md"
-            store.upsert("c", chunks(name), axes())
-            store.confirm("c", name, HASH, len(TEXTS))
-            found = reader.search_dense("c", axes()[1], 4 * len(TEXTS))
-            assert sum(hit.chunk.document == name for hit in found) == len(TEXTS)
-            assert reader.count("c", f'document == "{name}"') == len(TEXTS)
-            store.delete_document("c", name)
-            assert reader.search_dense("c", axes()[1], 4) == []
-            assert reader.few("c", "ordinal >= 0", ["document"]) == []
-    finally:
-        reader.close()
-
-
-@pytest.mark.parametrize(("waits", "wanted"), [(True, None), (False, "Bounded")])
-def test_a_server_is_told_whether_anybody_waits(
-    filled: VectorStore, monkeypatch: pytest.MonkeyPatch, waits: bool, wanted: str | None
-) -> None:
-    told = []
-
-    def told_of(name: str) -> None:
-        real = getattr(MilvusClient, name)
-
-        def call(self: MilvusClient, *given: object, **named: object) -> object:
-            told.append(named.get("consistency_level"))
-            return real(self, *given, **named)
-
-        monkeypatch.setattr(MilvusClient, name, call)
-
-    told_of("search")
-    told_of("query")
-    reader = VectorStore(filled.uri, waits=waits)
-    reader.search_dense("c", axes()[1], 1)
-    reader.count("c")
-    reader.few("c", "ordinal == 0", ["document"])
-    reader.close()
-    assert told == [wanted] * 3
 
 
 def test_lexical_search_stems_and_reads_identifiers(filled: VectorStore) -> None:
