@@ -134,6 +134,18 @@ class ModelClient:
         """Attempts until one holds, none is left, or the next would begin after the deadline."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout_s
+        try:
+            return await self._attempt(method, path, content)
+        except _Again as error:
+            failed: _Again | None = error
+
+        async def attempt() -> Any:
+            """The first is the one that was made: most calls hold at once, and need nothing more."""
+            nonlocal failed
+            if failed is not None:
+                error, failed = failed, None
+                raise error
+            return await self._attempt(method, path, content)
 
         def over(state: RetryCallState) -> bool:
             broken = state.attempt_number >= ATTEMPTS_WHEN_BROKEN and not _failure(state).busy
@@ -141,7 +153,7 @@ class ModelClient:
 
         attempts = AsyncRetrying(retry=retry_if_exception_type(_Again), stop=over, sleep=asyncio.sleep, reraise=True,
                                  wait=lambda state: _failure(state).wait_s(state.attempt_number))
-        return await attempts(self._attempt, method, path, content)
+        return await attempts(attempt)
 
     async def _attempt(self, method: str, path: str, content: bytes | None) -> Any:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -109,15 +108,18 @@ def _vectors(answer: Any, count: int) -> Float32:
     items = sorted(answer["data"], key=lambda item: item["index"])
     if [item["index"] for item in items] != list(range(count)):
         raise ValueError(f"{len(items)} vectors for {count} texts")
-    rows = [_row(item["embedding"]) for item in items]
-    vectors = np.stack(rows)
+    rows = [item["embedding"] for item in items]
+    packed = all(isinstance(row, str) for row in rows)
+    vectors = _unpacked(rows) if packed else np.stack([np.asarray(row, np.float32) for row in rows])
     if not np.isfinite(vectors).all():
         raise ValueError("a vector is not finite")
     return vectors
 
 
-def _row(value: str | list[float]) -> Float32:
-    """Base64 of little-endian fp32, or a list of numbers from a service that ignores `encoding_format`."""
-    if isinstance(value, str):
-        return np.frombuffer(base64.b64decode(value, validate=True), np.dtype("<f4")).astype(np.float32)
-    return np.asarray(value, np.float32)
+def _unpacked(rows: Sequence[str]) -> Float32:
+    """From base64 of little-endian fp32; a service that ignores `encoding_format` sends lists of numbers."""
+    packed = [binascii.a2b_base64(row, strict_mode=True) for row in rows]
+    sizes = {len(row) for row in packed}
+    if len(sizes) != 1 or min(sizes) % 4:
+        raise ValueError(f"vectors of {', '.join(map(str, sorted(sizes)))} bytes")
+    return np.frombuffer(b"".join(packed), np.dtype("<f4")).reshape(len(rows), -1).astype(np.float32)

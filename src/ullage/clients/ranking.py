@@ -70,11 +70,11 @@ class RankingClient(ModelClient):
 
 def _logits(answer: Any, count: int) -> Float32:
     rankings = answer["rankings"]
-    if sorted(int(item["index"]) for item in rankings) != list(range(count)):
+    places = [int(item["index"]) for item in rankings]
+    if sorted(places) != list(range(count)):
         raise ValueError(f"{len(rankings)} rankings")
     logits = np.empty(count, np.float32)
-    for item in rankings:
-        logits[int(item["index"])] = float(item["logit"])
+    logits[places] = [float(item["logit"]) for item in rankings]
     if not np.isfinite(logits).all():
         raise ValueError("a logit is not finite")
     return logits

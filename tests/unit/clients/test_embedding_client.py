@@ -142,6 +142,8 @@ async def test_a_passing_failure_is_tried_again(service: Service) -> None:
         ([lambda: JSONResponse({"data": []})], DependencyDown, "holds no 1 vectors"),
         ([lambda: JSONResponse({"data": [{"index": 0, "embedding": "!"}]})], DependencyDown, "holds no 1 vectors"),
         ([lambda: PlainTextResponse('{"data":[{"index":0,"embedding":[NaN]}]}')], DependencyDown, "not finite"),
+        ([lambda: JSONResponse({"data": [{"index": 0, "embedding": "AAAA"}]})], DependencyDown, "vectors of 3 bytes"),
+        ([lambda: JSONResponse({"data": [{"index": 0, "embedding": "é"}]})], DependencyDown, "holds no 1 vectors"),
     ],
 )
 async def test_what_does_not_pass_is_one_line(
