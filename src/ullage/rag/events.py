@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from ullage.clients.llm import Usage
 from ullage.rag.passage import Passage
+
+Float32 = npt.NDArray[np.float32]
 
 STAGES = (
     "rewrite", "filter", "embed", "retrieve", "rerank", "reflect", "context", "evidence", "guard", "generate", "check",
@@ -15,7 +20,9 @@ STAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    passages: tuple[Passage, ...]
+    """So many passages were found, which are now put in order."""
+
+    candidates: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,7 @@ class Ordered:
     """The passages kept, best first. `degraded` names services that did not take part.
 
     `question` is what was searched for, `filter` the metadata filter in force, `notes` what else is to be told.
+    `asking` are the vectors of the question and of what `without_each_term` makes of it, where they were asked for.
     """
 
     passages: tuple[Passage, ...]
@@ -30,6 +38,7 @@ class Ordered:
     question: str = ""
     filter: str = ""
     notes: tuple[str, ...] = ()
+    asking: Float32 | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ullage.models.lexical import analyze
 from ullage.rag.passage import Passage
-from ullage.rag.question import Question
-from ullage.rag.sentences import Unit, split
+from ullage.rag.question import Question, without_each_term
+from ullage.rag.reading import Reading, reading
+from ullage.rag.sentences import Unit
 from ullage.rag.subject import Surroundings, missing_subjects
 from ullage.rag.values import names, values
 
@@ -34,9 +34,10 @@ OTHER_WORDS_CREDIT = 0.7
 """At most what a term is worth that the sentence seems to say in other words."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Evidence:
-    """One sentence of passage number `passage` (0 = best ranked), with what speaks for it.
+    """One sentence of passage number `passage` (0 = best ranked), with what speaks for it. Made eighty times for a
+    question, and so not frozen; nobody changes it.
 
     `credit` maps each term of the question to [0, 1]: is it in the sentence, around it, or said in other words?
     `coverage` is the share of the question's term weight that has credit, `own` that in the sentence and its table's
@@ -80,37 +81,27 @@ def candidates(question: Question, passages: Sequence[Passage], ranks: Sequence[
     found: list[Evidence] = []
     seen: set[tuple[str, str]] = set()
     scales = _Scales(question)
-    read = passages if ranks else passages[:PASSAGES_READ]
-    for at, passage in enumerate(read):
-        units = split(passage.text, passage.body_at)
-        terms = [frozenset(analyze(unit.text)) for unit in units]
-        said = [question.terms.keys() & own for own in terms]
-        above = frozenset(analyze(" ".join(passage.headings)))
-        for index, unit in enumerate(units):
-            key = (passage.document, unit.spoken)
+    for at, passage in enumerate(passages if ranks else passages[:PASSAGES_READ]):
+        read = reading(passage)
+        nearby = _Nearby(question.terms, read)
+        for index, spoken in enumerate(read.spoken):
+            key = (passage.document, spoken)
             if key not in seen:
                 seen.add(key)
-                own = terms[index] if unit.kind != "row" else frozenset(analyze(unit.plain))
-                levels = _levels(own, unit, above, *_near(units, said, index))
-                found.append(_weigh(scales, at, unit, _around(passage, units, index), levels,
-                                    ranks[at] if ranks else at))
+                credit = nearby.credit(index)
+                found.append(_weigh(scales, at, read, index, credit, ranks[at] if ranks else at))
     return _ranked(found)
 
 
-def texts_to_embed(question: Question, found: Sequence[Evidence]) -> tuple[list[str], list[str]]:
-    """As queries: the question, then the question without each of its terms; as passages: the sentences."""
-    return [question.text, *question.without_each_term().values()], [item.embedded_text for item in found]
-
-
 def with_vectors(question: Question, found: Sequence[Evidence], asking: Float32, saying: Float32) -> list[Evidence]:
-    """The same sentences weighed again, best first, by the vectors [n, dimension] of `texts_to_embed`."""
-    terms = list(question.without_each_term())
+    """The same sentences weighed again, best first, by vectors [n, dimension]: `asking` of the question and of each
+    text of `without_each_term`, `saying` of each `embedded_text`."""
+    terms = list(without_each_term(question.text))
     scales = _Scales(question)
     cosines = _unit(saying) @ _unit(asking).T
-    return _ranked(
-        _in_other_words(scales, item, float(row[0]), dict(zip(terms, (row[0] - row[1:]).tolist(), strict=True)))
-        for item, row in zip(found, cosines, strict=True)
-    )
+    nearer = (cosines[:, :1] - cosines[:, 1:]).tolist()
+    return _ranked(_in_other_words(scales, item, cosine, terms, gains)
+                   for item, cosine, gains in zip(found, cosines[:, 0].tolist(), nearer, strict=True))
 
 
 def without_vectors(found: Sequence[Evidence]) -> list[Evidence]:
@@ -133,99 +124,84 @@ class _Scales:
 
     def __init__(self, question: Question) -> None:
         self.question = question
-        self.terms = question.terms
         self.asked = {term: weight for term, weight in question.terms.items() if term in question.asked}
-        self._all, self._of = sum(self.terms.values()), sum(self.asked.values())
+        self._all, self._of = sum(question.terms.values()), sum(self.asked.values())
 
-    def coverage(self, credit: Mapping[str, float]) -> float:
-        return sum(weight * credit[term] for term, weight in self.terms.items()) / self._all if self._all else 1.0
+    def shares(self, credit: Mapping[str, float]) -> tuple[float, float, float]:
+        """(of all terms, of those in the sentence or its table's head, of those that say what is asked)."""
+        all_of_it = own = asked = 0.0
+        for term, weight in self.question.terms.items():
+            share = credit[term]
+            all_of_it += weight * share
+            if share >= HEADER_CREDIT:
+                own += weight
+            if term in self.asked:
+                asked += weight * share
+        return (all_of_it / self._all if self._all else 1.0, own / self._all if self._all else 1.0,
+                asked / self._of if self._of else 1.0)
 
-    def own(self, credit: Mapping[str, float]) -> float:
-        """Of the terms that stand in the sentence or its table's head."""
-        if not self._all:
-            return 1.0
-        return sum(weight for term, weight in self.terms.items() if credit[term] >= HEADER_CREDIT) / self._all
 
-    def of_asked(self, credit: Mapping[str, float]) -> float:
-        return sum(weight * credit[term] for term, weight in self.asked.items()) / self._of if self._of else 1.0
+class _Nearby:
+    """What the terms of a question are worth in a sentence of a passage, from the sentence itself outwards."""
+
+    def __init__(self, terms: Iterable[str], read: Reading) -> None:
+        self._terms, self._read = tuple(terms), read
+        self._spans = self._from_to(rows=True)
+        self._outside_rows = self._from_to(rows=False) if any(unit.kind == "row" for unit in read.units) else {}
+
+    def _from_to(self, *, rows: bool) -> dict[str, tuple[int, int]]:
+        """The first and the last sentence with each term; rows of a table lend one another nothing."""
+        spans = {}
+        for term in self._terms:
+            at = [index for index, said in enumerate(self._read.terms)
+                  if term in said and (rows or self._read.units[index].kind != "row")]
+            if at:
+                spans[term] = (at[0], at[-1])
+        return spans
+
+    def credit(self, index: int) -> dict[str, float]:
+        read = self._read
+        own, heads, above = read.own[index], read.heads[index], read.above
+        spans = self._spans if read.units[index].kind != "row" else self._outside_rows
+        credit = {}
+        for term in self._terms:
+            if term in own:
+                credit[term] = 1.0
+            elif term in heads:
+                credit[term] = HEADER_CREDIT
+            elif term in above:
+                credit[term] = HEADING_CREDIT
+            else:
+                first, last = spans.get(term, (index, index))
+                credit[term] = BEFORE_CREDIT if first < index else AFTER_CREDIT if last > index else 0.0
+        return credit
 
 
-def _in_other_words(scales: _Scales, item: Evidence, cosine: float, nearer: Mapping[str, float]) -> Evidence:
+def _in_other_words(
+    scales: _Scales, item: Evidence, cosine: float, terms: Sequence[str], nearer: Sequence[float]
+) -> Evidence:
+    """`nearer` says how much nearer the sentence is to the question than to that without each of `terms`."""
     credit = dict(item.credit)
     gap = 0.0
-    for term, gain in nearer.items():
+    for term, gain in zip(terms, nearer, strict=True):
         if credit[term] < BEFORE_CREDIT:
             said = min(OTHER_WORDS_CREDIT, max(0.0, gain / 0.06))
             credit[term] = max(credit[term], said)
             if term in scales.asked:
                 gap = max(gap, -gain)
-    asked = scales.of_asked(credit)
-    return replace(item, credit=credit, coverage=scales.coverage(credit), asked=asked, cosine=cosine, gap=gap,
-                   score=_score(asked, item.answers, item.missing, item.behind, cosine, gap))
+    coverage, _, asked = scales.shares(credit)
+    return Evidence(item.passage, item.unit, item.around, credit, coverage, item.own, asked, item.answers, item.missing,
+                    cosine, gap, item.behind, _score(asked, item.answers, item.missing, item.behind, cosine, gap))
 
 
-def _around(passage: Passage, units: Sequence[Unit], index: int) -> Surroundings:
-    """Rows of a table lend one another nothing."""
-    here = units[index]
-    outside = [unit for unit in units if here.kind != "row" or unit.kind != "row"]
-    before = [unit.text for unit in outside if unit.start < here.start]
-    leads = before[-2:] if here.kind != "row" else [text for text in before[-1:] if text.startswith("Table")]
-    return Surroundings(
-        headings=passage.headings,
-        header=" ".join(here.header),
-        before=" ".join(before),
-        previous=" ".join(leads),
-        after=" ".join(unit.text for unit in outside if unit.start > here.start),
-    )
-
-
-def _near(units: Sequence[Unit], said: Sequence[set[str]], index: int) -> tuple[set[str], set[str]]:
-    """Terms of the question before and after a sentence, of `said` by each: the texts of `_around` read once."""
-    here = units[index]
-    outside = [(unit.start, terms) for unit, terms in zip(units, said, strict=True)
-               if terms and (here.kind != "row" or unit.kind != "row")]
-    return (set().union(*(terms for start, terms in outside if start < here.start)),
-            set().union(*(terms for start, terms in outside if start > here.start)))
-
-
-def _levels(
-    own: Set[str], unit: Unit, above: Set[str], before: Set[str], after: Set[str]
-) -> tuple[tuple[Set[str], float], ...]:
-    """Terms and what they are worth, from the sentence itself (`own`) outwards; `above` are those of the headings."""
-    header = frozenset(analyze(" ".join(unit.header))) if unit.header else frozenset[str]()
-    return ((own, 1.0), (header, HEADER_CREDIT), (above, HEADING_CREDIT), (before, BEFORE_CREDIT),
-            (after, AFTER_CREDIT))
-
-
-def _weigh(
-    scales: _Scales, rank: int, unit: Unit, around: Surroundings, levels: tuple[tuple[Set[str], float], ...],
-    behind: int,
-) -> Evidence:
-    """`levels` are worth less and less."""
-    question, plain = scales.question, unit.plain
-    credit = {}
-    for term in scales.terms:
-        credit[term] = 0.0
-        for terms, share in levels:
-            if term in terms:
-                credit[term] = share
-                break
-    asked = scales.of_asked(credit)
+def _weigh(scales: _Scales, rank: int, read: Reading, index: int, credit: dict[str, float], behind: int) -> Evidence:
+    question, unit, around = scales.question, read.units[index], read.around(index)
+    plain = unit.plain
+    coverage, own, asked = scales.shares(credit)
     answers = holds_answer(question, plain, f"{plain} {around.header}")
     missing = missing_subjects(question, plain, around)
-    return Evidence(
-        passage=rank,
-        unit=unit,
-        around=around,
-        credit=credit,
-        coverage=scales.coverage(credit),
-        own=scales.own(credit),
-        asked=asked,
-        answers=answers,
-        missing=missing,
-        behind=behind,
-        score=_score(asked, answers, missing, behind),
-    )
+    return Evidence(rank, unit, around, credit, coverage, own, asked, answers, missing, behind=behind,
+                    score=_score(asked, answers, missing, behind))
 
 
 def holds_answer(question: Question, text: str, units: str = "") -> bool:

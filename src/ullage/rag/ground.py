@@ -11,7 +11,7 @@ from ullage.rag.evidence import Evidence, holds_answer
 from ullage.rag.question import Question
 from ullage.rag.sentences import Unit
 from ullage.rag.subject import named, valued
-from ullage.rag.values import key_of, names, values
+from ullage.rag.values import key_of, names, stands, values
 
 LEAST_SUPPORT = 0.6
 """Share of a sentence's term weight that the supporting sentence and what stands around it must have."""
@@ -76,15 +76,11 @@ def _same_facts(question: Question, sentence: str, item: Evidence) -> bool:
     here = key_of(f"{plain} {item.around.header}")
     asked = key_of(question.text)
     for value in values(sentence):
-        in_words = not any(letter.isdigit() for letter in value.key) and _stands(value.key, asked)
+        in_words = not any(letter.isdigit() for letter in value.key) and stands(value.key, asked, number=True)
         dated = value.kind in ("year", "date") and valued(value, plain, item.around)
-        if not (in_words or dated or _stands(value.key, here)):
+        if not (in_words or dated or stands(value.key, here, number=True)):
             return False
     return all(named(name, plain, item.around) for name in names(sentence))
-
-
-def _stands(key: str, text: str) -> bool:
-    return re.search(rf"(?<![\w.,]){re.escape(key)}(?![\w]|[.,]\d)", text) is not None
 
 
 def _echoes(question: Question, sentence: str, item: Evidence) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from ullage.store import PLACE_KEYS, Chunk, Hit
+from ullage.store import PLACE_KEYS, Chunk
 from ullage.store.fusion import FoundRow
 
 _PAGED = (".pdf", ".pptx", ".ppt", ".tif", ".tiff", ".docx")
@@ -34,7 +34,7 @@ class Passage:
     content_hash: str = ""
     ordinal: int = 0
 
-    def ranked(self, logit: float) -> Passage:
+    def ranked(self, logit: float | None) -> Passage:
         """The same passage with the reranker's score."""
         return Passage(self.text, self.document, self.page, self.headings, self.kind, self.collection,
                        self.retrieval_rank, self.retrieval_score, logit, self.metadata, self.created_s,
@@ -69,11 +69,45 @@ class Passage:
         return f'{self.document}, "{self.headings[-1]}"' if self.headings else self.document
 
 
-def from_hit(hit: Hit | FoundRow, rank: int, collection: str) -> Passage:
-    return from_chunk(hit.chunk, collection, rank, hit.score)
+class Rankable(Protocol):
+    """What is ordered: a passage, or what becomes one."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def retrieval_score(self) -> float: ...
+
+    def ranked(self, logit: float | None) -> Passage: ...
 
 
-def from_chunk(chunk: Chunk, collection: str, rank: int = 0, score: float = 0.0) -> Passage:
+@dataclass(slots=True)
+class Candidate:
+    """A passage as it was found. Of a hundred that are ordered ten are kept: the rest of its fields is read then."""
+
+    hit: FoundRow
+    retrieval_rank: int
+    collection: str
+
+    @property
+    def id(self) -> tuple[str, str]:
+        return self.collection, self.hit.id
+
+    @property
+    def text(self) -> str:
+        return self.hit.text
+
+    @property
+    def retrieval_score(self) -> float:
+        return self.hit.score
+
+    def ranked(self, logit: float | None) -> Passage:
+        return from_chunk(self.hit.chunk, self.collection, self.retrieval_rank, self.hit.score, logit)
+
+
+def from_chunk(
+    chunk: Chunk, collection: str, rank: int = 0, score: float = 0.0, logit: float | None = None
+) -> Passage:
     return Passage(
         text=chunk.text,
         document=chunk.document,
@@ -83,6 +117,7 @@ def from_chunk(chunk: Chunk, collection: str, rank: int = 0, score: float = 0.0)
         collection=collection,
         retrieval_rank=rank,
         retrieval_score=score,
+        logit=logit,
         metadata=chunk.metadata,
         created_s=chunk.created_s,
         content_hash=chunk.content_hash,

@@ -12,6 +12,7 @@ import structlog
 
 from ullage.clients.llm import LlmClient, Told, Usage
 from ullage.errors import DeadlineExceeded, InvalidRequest, RequestError, Unavailable
+from ullage.rag.ahead import meanwhile, read_ahead
 from ullage.rag.asked import Asked, Generation
 from ullage.rag.connections import Clients, Connections
 from ullage.rag.context import Context, around
@@ -20,7 +21,6 @@ from ullage.rag.evidence import (
     CANDIDATES_EMBEDDED,
     Evidence,
     candidates,
-    texts_to_embed,
     with_vectors,
     without_vectors,
 )
@@ -28,8 +28,8 @@ from ullage.rag.filter_writer import written_filter
 from ullage.rag.guard import REFUSED, answer_allowed, question_allowed
 from ullage.rag.judge import groundedness, relevance
 from ullage.rag.passage import Passage
-from ullage.rag.question import Question, read_question
-from ullage.rag.rerank import Reranked, rerank, shown_score
+from ullage.rag.question import Question, read_question, without_each_term
+from ullage.rag.rerank import Reranked, as_found, rerank, shown_score
 from ullage.rag.rests import Rests, unavailable
 from ullage.rag.retrieve import Found, Retriever
 from ullage.rag.rewrite import parts_of, reworded, standing_alone
@@ -83,22 +83,27 @@ class Rag:
             speech=Generation(settings.llm_max_tokens, settings.llm_temperature, settings.llm_top_p),
         )
 
-    async def search(self, asked: Asked, watch: Stopwatch | None = None) -> AsyncIterator[Retrieved | Ordered]:
-        """What was found, then what was kept of it, best first."""
+    async def search(
+        self, asked: Asked, watch: Stopwatch | None = None, *, weighed: bool = False
+    ) -> AsyncIterator[Retrieved | Ordered]:
+        """What was found, then what was kept of it, best first. `weighed`: the evidence will be, so that the embedder
+        is asked once for all that is made of the question."""
         watch = watch or Stopwatch()
         clients = self.connections.of(asked.endpoints)
         judge = self._judge(clients)
         question = await standing_alone(asked, judge)
         if asked.history:
             watch.lap("rewrite")
-        wanted, parts = await asyncio.gather(
-            self._filter(asked, clients, question, judge), self._parts(asked, question, judge))
+        wanted, parts = asked.filter, list[str]()
         if asked.generate_filter or asked.decompose:
+            wanted, parts = await asyncio.gather(
+                self._filter(asked, clients, question, judge), self._parts(asked, question, judge))
             watch.lap("filter")
-        found, wanted = await self._find(asked, clients, [question, *parts], wanted, watch)
+        beside = list(without_each_term(question).values()) if weighed or asked.reflect else None
+        found, wanted = await self._find(asked, clients, [question, *parts], wanted, watch, beside)
         if asked.decompose and judge is not None:
             found = await self._further(asked, clients, question, parts, found, wanted, judge, watch)
-        yield Retrieved(found.passages)
+        yield Retrieved(len(found.candidates))
         ordered = await self._order(asked, clients, question, found, wanted, watch)
         if asked.reflect:
             ordered = await self._reflected(asked, clients, ordered, judge, watch)
@@ -122,13 +127,14 @@ class Rag:
         return await parts_of(question, (), judge) if asked.decompose else []
 
     async def _find(
-        self, asked: Asked, clients: Clients, texts: Sequence[str], wanted: str, watch: Stopwatch
+        self, asked: Asked, clients: Clients, texts: Sequence[str], wanted: str, watch: Stopwatch,
+        beside: Sequence[str] | None,
     ) -> tuple[Found, str]:
         """A filter that we wrote ourselves and that leaves nothing is dropped, and that is told."""
-        found = await self._retriever.find(clients, asked, texts, watch, wanted)
-        if found.passages or wanted == asked.filter:
+        found = await self._retriever.find(clients, asked, texts, watch, wanted, beside)
+        if found.candidates or wanted == asked.filter:
             return found, wanted
-        again = await self._retriever.find(clients, asked, texts, watch, asked.filter)
+        again = await self._retriever.find(clients, asked, texts, watch, asked.filter, beside)
         note = f"the filter read out of the question matched nothing and was dropped: {wanted}"
         return replace(again, notes=(*again.notes, note)), asked.filter
 
@@ -139,29 +145,33 @@ class Rag:
         """Rounds of questions that what was found so far leaves open."""
         tried = {question, *parts}
         for _ in range(self.settings.decomposition_depth - 1):
-            open_yet = [part for part in await parts_of(question, found.passages, judge) if part not in tried]
+            seen = [candidate.text for candidate in found.candidates]
+            open_yet = [part for part in await parts_of(question, seen, judge) if part not in tried]
             if not open_yet:
                 break
             tried.update(open_yet)
             more = await self._retriever.find(clients, asked, open_yet, watch, wanted)
-            known = {(p.collection, p.content_hash, p.document, p.ordinal) for p in found.passages}
-            fresh = [p for p in more.passages if (p.collection, p.content_hash, p.document, p.ordinal) not in known]
-            found = replace(found, passages=(*found.passages, *fresh))
+            known = {candidate.id for candidate in found.candidates}
+            fresh = [candidate for candidate in more.candidates if candidate.id not in known]
+            found = replace(found, candidates=(*found.candidates, *fresh))
         return found
 
     async def _order(
         self, asked: Asked, clients: Clients, question: str, found: Found, wanted: str, watch: Stopwatch
     ) -> Ordered:
-        ranked = Reranked(found.passages)
         if asked.rerank:
             rests = None if "ranking" in asked.endpoints else self.rests
-            ranked = await rerank(clients.ranking, question, found.passages, rests, most=asked.rerank_top_k,
-                                  least_score=asked.least_score)
+            ranking = rerank(clients.ranking, question, found.candidates, rests, most=asked.rerank_top_k,
+                             least_score=asked.least_score)
+            weighed = found.asking is not None and not asked.full_pages
+            ranked = await (meanwhile(ranking, read_ahead(question, found.candidates)) if weighed else ranking)
             if ranked.degraded and not self.settings.degrade:
                 raise unavailable("Reranker", clients.ranking.base_url)
             watch.lap("rerank")
+        else:
+            ranked = Reranked(as_found(found.candidates[: asked.rerank_top_k]))
         degraded = (*found.degraded, *ranked.degraded)
-        return Ordered(_kept(ranked.passages, asked), degraded, question, wanted, found.notes)
+        return Ordered(_kept(ranked.passages, asked), degraded, question, wanted, found.notes, found.asking)
 
     async def _reflected(
         self, asked: Asked, clients: Clients, ordered: Ordered, judge: LlmClient | None, watch: Stopwatch
@@ -169,7 +179,7 @@ class Rag:
         """Searched for in other words until the passages speak to the question; the best try counts."""
         best, best_score, text = ordered, -1, ordered.question
         for _ in range(self.settings.reflection_loops + 1):
-            question, evidence = await self._weigh(clients, ordered.question, ordered, Context(ordered.passages))
+            question, evidence = await self._weigh(clients, ordered, Context(ordered.passages))
             score = await relevance(question.text, ordered.passages, evidence, judge)
             if score > best_score:
                 best, best_score = ordered, score
@@ -177,6 +187,7 @@ class Rag:
                 break
             watch.lap("reflect")
             found = await self._retriever.find(clients, asked, [text], watch, best.filter)
+            found = replace(found, asking=best.asking)
             ordered = await self._order(asked, clients, best.question, found, best.filter, watch)
         watch.lap("reflect")
         if best_score >= self.settings.relevance_threshold:
@@ -187,18 +198,19 @@ class Rag:
         """Every event of one answer. Text in Token events has been checked."""
         watch = Stopwatch()
         clients = self.connections.of(asked.endpoints)
-        allowing = asyncio.create_task(question_allowed(clients, asked))
+        guarding = [asyncio.create_task(question_allowed(clients, asked))] if asked.guardrails else []
         try:
             ordered = Ordered(())
-            async with aclosing(self.search(asked, watch)) as searching:  # type: ignore[type-var]
+            async with aclosing(self.search(asked, watch, weighed=True)) as searching:  # type: ignore[type-var]
                 async for event in searching:
                     ordered = event if isinstance(event, Ordered) else ordered
                     yield event
             ground = await self._ground(asked, clients, ordered, watch)
-            allowed = await allowing
+            allowed = all(await asyncio.gather(*guarding))
         finally:
-            allowing.cancel()
-            await asyncio.gather(allowing, return_exceptions=True)
+            for allowing in guarding:
+                allowing.cancel()
+            await asyncio.gather(*guarding, return_exceptions=True)
         if asked.guardrails:
             watch.lap("guard")
         if not allowed:
@@ -224,33 +236,31 @@ class Rag:
             context = await around(clients.vectors, ordered.passages, self.settings.context_top_k,
                                    asked.neighbour_pages, characters)
             watch.lap("context")
-        question, evidence = await self._weigh(clients, ordered.question, ordered, context)
+        question, evidence = await self._weigh(clients, ordered, context)
         watch.lap("evidence")
         return Ground(question, ordered, context, evidence)
 
     async def _weigh(
-        self, clients: Clients, text: str, ordered: Ordered, context: Context
+        self, clients: Clients, ordered: Ordered, context: Context
     ) -> tuple[Question, list[Evidence]]:
         def read() -> tuple[Question, list[Evidence]]:
-            question = read_question(text, [passage.text for passage in ordered.passages])
+            question = read_question(ordered.question, [passage.text for passage in ordered.passages])
             return question, candidates(question, context.read, context.ranks)[:CANDIDATES_EMBEDDED]
 
         short = sum(len(passage.text) for passage in context.read) <= WEIGHED_AT_ONCE
         question, found = read() if short else await asyncio.to_thread(read)
         if not found:
             return question, []
-        if "embedding" in ordered.degraded:
+        if ordered.asking is None or "embedding" in ordered.degraded:
             return question, without_vectors(found)
-        asking, saying = texts_to_embed(question, found)
         try:
-            vectors = await asyncio.gather(
-                clients.embedding.embed(asking, "query"), clients.embedding.embed(saying, "passage"))
+            saying = await clients.embedding.embed([item.embedded_text for item in found], "passage")
         except (Unavailable, DeadlineExceeded, RequestError) as error:
             if not self.settings.degrade:
                 raise unavailable("Embedding", clients.embedding.base_url) from None
             log.warning("weighing the evidence by words alone", reason=error.message)
             return question, without_vectors(found)
-        return question, with_vectors(question, found, *vectors)
+        return question, with_vectors(question, found, ordered.asking, saying)
 
     async def _answered(
         self, asked: Asked, clients: Clients, ground: Ground, watch: Stopwatch

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from ullage.rag.evidence import Evidence
 from ullage.rag.passage import Passage
-from ullage.rag.sentences import Unit, split
+from ullage.rag.reading import reading
+from ullage.rag.sentences import Unit
 
 SYSTEM = (
     "Answer the question from the excerpts, in one or two short sentences. Use only what the excerpts say, in their "
@@ -54,12 +55,12 @@ def excerpts(passages: Sequence[Passage], found: Sequence[Evidence], limit: int)
 
 
 def _window(passage: Passage, wanted: Sequence[Unit]) -> str:
-    units = split(passage.text, passage.body_at)
+    read = reading(passage)
     starts = {unit.start for unit in wanted}
-    places = [at for at, unit in enumerate(units) if unit.start in starts]
+    places = [at for at, unit in enumerate(read.units) if unit.start in starts]
     kept = sorted({near for at in places for near in range(at - NEIGHBOURS, at + NEIGHBOURS + 1)})
     heading = f"{passage.headings[-1]}: " if passage.headings else ""
-    return heading + " ".join(units[at].spoken for at in kept if 0 <= at < len(units))
+    return heading + " ".join(read.spoken[at] for at in kept if 0 <= at < len(read.units))
 
 
 def messages(question: str, chosen: Sequence[tuple[Passage, str]], system: str = "") -> list[dict[str, str]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 from ullage.models.lexical import analyze, idf_table, words
 from ullage.rag.values import Value, ValueKind, names, values
@@ -86,6 +88,9 @@ _AND_ASKS = re.compile(r"\band\s+(?=(?:for |at |by |in )?(?:how|what|when|who|wh
 _DIGIT = re.compile(r"\d")
 KIND_WORD_WEIGHT = 0.35
 
+QUESTIONS_KEPT = 256
+"""Each is asked about twice or three times while it is answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -104,22 +109,31 @@ class Question:
     asked: frozenset[str]
     unit: re.Pattern[str] | None = None
 
-    def without_each_term(self) -> dict[str, str]:
-        """The question with one term's words left out, by term: how much nearer a sentence is to the whole question
-        than to these says whether it speaks of the term, in whatever words."""
-        shortened = {}
-        for term in self.terms:
-            spans = [(word.start, word.end) for word in words(self.text) if word.term == term]
-            rest = self.text
-            for start, end in reversed(spans):
-                rest = rest[:start] + rest[end:]
-            if spans and any(letter.isalnum() for letter in rest):
-                shortened[term] = rest
-        return shortened
+
+@lru_cache(maxsize=QUESTIONS_KEPT)
+def without_each_term(text: str) -> Mapping[str, str]:
+    """A question with one term's words left out, by term: how much nearer a sentence is to the whole question than to
+    these says whether it speaks of the term, in whatever words."""
+    spans: dict[str | None, list[tuple[int, int]]] = {}
+    for word in words(text):
+        spans.setdefault(word.term, []).append((word.start, word.end))
+    shortened = {}
+    for term in dict.fromkeys(analyze(text)):
+        rest = text
+        for start, end in reversed(spans.get(term, [])):
+            rest = rest[:start] + rest[end:]
+        if term in spans and any(letter.isalnum() for letter in rest):
+            shortened[term] = rest
+    return MappingProxyType(shortened)
 
 
 def read_question(text: str, passages: Sequence[str] = ()) -> Question:
     """`passages` tell which of the question's words are names when the asker wrote them in lower case."""
+    small = passages and not any(letter.isupper() for letter in text) and not names(text)
+    return _read(text, tuple(passages)) if small else _read_alone(text)
+
+
+def _read(text: str, passages: tuple[str, ...]) -> Question:
     weights = {}
     table = idf_table()
     for term in analyze(text):
@@ -136,6 +150,11 @@ def read_question(text: str, passages: Sequence[str] = ()) -> Question:
         asked=frozenset(weights) - known,
         unit=_unit(text),
     )
+
+
+@lru_cache(maxsize=QUESTIONS_KEPT)
+def _read_alone(text: str) -> Question:
+    return _read(text, ())
 
 
 def _unit(text: str) -> re.Pattern[str] | None:

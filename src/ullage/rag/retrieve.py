@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ullage.errors import DeadlineExceeded, RequestError, Unavailable
 from ullage.rag.asked import Asked
 from ullage.rag.connections import Clients
-from ullage.rag.passage import Passage, from_hit
+from ullage.rag.passage import Candidate
 from ullage.rag.rests import Rests, unavailable
 from ullage.rag.stopwatch import Stopwatch
 from ullage.settings import Settings
@@ -25,11 +25,13 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`passages` best first; `degraded` names the embedder when only words were searched."""
+    """`candidates` best first; `degraded` names the embedder when only words were searched. `asking` are the vectors of
+    the first text and of those beside it, where there were any."""
 
-    passages: tuple[Passage, ...]
+    candidates: tuple[Candidate, ...]
     degraded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    asking: Float32 | None = None
 
 
 class Retriever:
@@ -41,15 +43,18 @@ class Retriever:
         self._rests = rests
 
     async def find(
-        self, clients: Clients, asked: Asked, texts: Sequence[str], watch: Stopwatch, filter: str = ""
+        self, clients: Clients, asked: Asked, texts: Sequence[str], watch: Stopwatch, filter: str = "",
+        beside: Sequence[str] | None = None,
     ) -> Found:
-        """The searches for all texts run beside each other; those by words do not wait for the embedder."""
+        """The searches for all texts run beside each other; those by words do not wait for the embedder. `beside` are
+        texts that are embedded in the same call, and not searched for."""
         collections, notes = await self._filtered(clients, asked.collections, filter)
         by_words = asyncio.gather(*(self._by_words(clients, name, text, asked.retrieve_top_k, filter)
                                     for name in collections for text in texts))
         try:
-            vectors, degraded = await self._embedded(clients, asked, texts)
+            vectors, degraded = await self._embedded(clients, asked, [*texts, *(beside or ())])
             watch.lap("embed")
+            vectors, asking = (None, None) if vectors is None else _parted(vectors, len(texts))
             by_meaning = await asyncio.gather(*(
                 self._by_meaning(clients, name, vector, asked.retrieve_top_k, filter)
                 for name in collections for vector in (vectors if vectors is not None else [None] * len(texts))))
@@ -60,9 +65,9 @@ class Retriever:
             raise
         if vectors is None and any(part is None for part in words):
             raise unavailable("Embedding", clients.embedding.base_url)
-        passages = self._fused(asked, collections, len(texts), by_meaning, [part or [] for part in words])
+        candidates = self._fused(asked, collections, len(texts), by_meaning, [part or [] for part in words])
         watch.lap("retrieve")
-        return Found(passages, degraded, notes)
+        return Found(candidates, degraded, notes, asking if beside is not None else None)
 
     async def _filtered(
         self, clients: Clients, collections: Sequence[str], filter: str
@@ -114,24 +119,29 @@ class Retriever:
     def _fused(
         self, asked: Asked, collections: Sequence[str], texts: int, meaning: Sequence[list[FoundRow]],
         words: Sequence[list[FoundRow]]
-    ) -> tuple[Passage, ...]:
+    ) -> tuple[Candidate, ...]:
         """Each collection's best, then all together by score; a passage found for several texts counts once."""
-        best: dict[tuple[str, str], Passage] = {}
+        best: dict[tuple[str, str], Candidate] = {}
         for at, collection in enumerate(collections):
             for part in range(at * texts, (at + 1) * texts):
                 for rank, hit in enumerate(self._one(meaning[part], words[part], asked.retrieve_top_k)):
                     key = (collection, hit.id)
                     if key not in best or hit.score > best[key].retrieval_score:
-                        best[key] = from_hit(hit, rank, collection)
-        ordered = sorted(best.values(), key=lambda passage: -passage.retrieval_score)
+                        best[key] = Candidate(hit, rank, collection)
+        ordered = sorted(best.values(), key=lambda candidate: -candidate.retrieval_score)
         if texts > 1:
-            ordered = [replace(passage, retrieval_rank=rank) for rank, passage in enumerate(ordered)]
+            ordered = [replace(candidate, retrieval_rank=rank) for rank, candidate in enumerate(ordered)]
         return tuple(ordered)
 
     def _one(self, meaning: list[FoundRow], words: list[FoundRow], k: int) -> list[FoundRow]:
         if self._settings.search_fusion == "rrf":
             return fuse([*meaning, *words], k, RRF_K)
         return weighted(meaning, words, k, self._settings.dense_weight, self._settings.sparse_weight)
+
+
+def _parted(vectors: Float32, texts: int) -> tuple[Float32, Float32]:
+    """Those of the texts, and those of the first text with what stands beside them."""
+    return vectors[:texts], np.concatenate((vectors[:1], vectors[texts:]))
 
 
 def weighted(

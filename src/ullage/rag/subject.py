@@ -7,23 +7,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ullage.rag.question import Question
-from ullage.rag.values import Value, key_of, names, values
+from ullage.rag.values import Value, key_of, names, stands, values
 
 _LONG_NUMBER = re.compile(r"[0-9]{3,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a reader sees around a sentence: headings from the title inwards, the table's head, text before and after.
-
-    `previous` is the end of `before`: the two sentences that lead here.
-    """
+    """What a reader sees around a sentence: headings from the title inwards, the table's head, the sentences `earlier`
+    and `later` in reading order. Most are never asked for the text around them, which is put together then."""
 
     headings: tuple[str, ...] = ()
     header: str = ""
-    before: str = ""
-    after: str = ""
-    previous: str = ""
+    earlier: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    row: bool = False
+
+    @property
+    def before(self) -> str:
+        return " ".join(self.earlier)
+
+    @property
+    def after(self) -> str:
+        return " ".join(self.later)
+
+    @property
+    def previous(self) -> str:
+        """The end of `before`: the two sentences that lead here; to a row of a table, its caption."""
+        if self.row:
+            return " ".join(text for text in self.earlier[-1:] if text.startswith("Table"))
+        return " ".join(self.earlier[-2:])
 
 
 def missing_subjects(question: Question, sentence: str, around: Surroundings) -> tuple[str, ...]:
@@ -47,11 +60,11 @@ def named(name: Value, sentence: str, around: Surroundings) -> bool:
 
 
 def valued(value: Value, sentence: str, around: Surroundings) -> bool:
-    said = " ".join((sentence, around.header, *around.headings))
     parts = value.key.split() if value.kind == "date" else [value.key]
-    if not _may_have(f"{said} {around.previous}", parts):
+    said = (sentence, around.header, *around.headings)
+    if not _may_have((*said, around.previous), parts):
         return False
-    near = key_of(said)
+    near = key_of(" ".join(said))
     if all(_has(near, part) for part in parts):
         return True
     kinds = {"year", "date"} if value.kind in ("year", "date") else {value.kind}
@@ -61,12 +74,14 @@ def valued(value: Value, sentence: str, around: Surroundings) -> bool:
 
 def _has(text: str, key: str) -> bool:
     """`key` as whole words, ignoring case; the parts of a longer name may stand apart."""
-    lowered = text.lower()
-    return key in lowered and re.search(rf"(?<![\w]){re.escape(key)}(?![\w])", lowered) is not None
+    return stands(key, text.lower())
 
 
-def _may_have(text: str, keys: Sequence[str]) -> bool:
-    """A number of three digits and more is written in digits, thousands' commas aside: a text without them cannot have
+def _may_have(texts: Sequence[str], keys: Sequence[str]) -> bool:
+    """A number of three digits and more is written in digits, thousands' commas aside: texts without them cannot have
     it, and need not be read."""
-    bare = text.replace(",", "")
-    return all(run in bare for key in keys for run in _LONG_NUMBER.findall(key))
+    for key in keys:
+        for run in _LONG_NUMBER.findall(key):
+            if not any(run in text or ("," in text and run in text.replace(",", "")) for text in texts):
+                return False
+    return True

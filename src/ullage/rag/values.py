@@ -97,6 +97,7 @@ _PATTERNS: tuple[tuple[ValueKind, re.Pattern[str], frozenset[str]], ...] = tuple
         ("number", rf"\b(?:{_WORDED}|none|once|twice)\b", re.I, _COUNTING | {"none", "once", "twice"}),
     )
 )
+_TELLING = frozenset[str]().union(*(needs for _, _, needs in _PATTERNS))
 _PIECES = re.compile(r"[a-z]+|[%-]")
 _ANY_DIGIT = re.compile(r"\d")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -130,13 +131,15 @@ def _values_of(text: str) -> tuple[Value, ...]:
 
 
 def _found_in(text: str) -> list[Value]:
-    taken: list[tuple[int, int]] = []
-    found: list[Value] = []
     digits = _ANY_DIGIT.search(text) is not None
     # Letters that are no ASCII may be taken for others where case is ignored, as ſ for s.
-    pieces = set(_PIECES.findall(text.lower())) if text.isascii() else None
+    telling = _TELLING.intersection(_PIECES.findall(text.lower())) if text.isascii() else _TELLING
+    if not digits and not telling:
+        return []
+    taken: list[tuple[int, int]] = []
+    found: list[Value] = []
     for kind, pattern, needs in _PATTERNS:
-        if not digits if needs is _NEEDS_DIGIT else pieces is not None and needs.isdisjoint(pieces):
+        if not digits if needs is _NEEDS_DIGIT else needs.isdisjoint(telling):
             continue
         for match in pattern.finditer(text):
             span = match.span()
@@ -145,6 +148,25 @@ def _found_in(text: str) -> list[Value]:
             taken.append(span)
             found.append(Value(kind, *span, match.group(), key_of(match.group())))
     return sorted(found, key=lambda value: value.start)
+
+
+def stands(key: str, text: str, *, number: bool = False) -> bool:
+    """Is `key` in `text` as whole words? A `number` is no part of a longer one either: 4.2 does not stand in 4.25, in
+    14.2 or in 4.2.1."""
+    at = text.find(key)
+    while at >= 0:
+        before, after = text[at - 1 : at], text[at + len(key) : at + len(key) + 2]
+        inside = _in_word(before) or _in_word(after[:1])
+        if number:
+            inside = inside or before in (".", ",") or (after[:1] in (".", ",") and after[1:].isdecimal())
+        if not inside:
+            return True
+        at = text.find(key, at + 1)
+    return False
+
+
+def _in_word(letter: str) -> bool:
+    return letter.isalnum() or letter == "_"
 
 
 def names(text: str) -> list[Value]:

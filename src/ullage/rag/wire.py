@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
+from ullage.clients.line import encoded
 from ullage.rag.events import Answer, Citation, Sentence, Timings
 from ullage.rag.passage import Passage
 from ullage.rag.rerank import shown_score
@@ -65,7 +65,7 @@ def citations(passages: Sequence[Passage]) -> dict[str, Any]:
 
 def event_of(body: Any) -> str:
     """One server-sent event."""
-    return f"data: {json.dumps(body, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    return f"data: {encoded(body).decode()}\n\n"
 
 
 @dataclass(slots=True)

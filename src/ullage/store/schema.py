@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import orjson
 from pymilvus import DataType, MilvusClient
 
 from ullage.errors import DocumentRefused
@@ -100,7 +101,7 @@ def chunk_of(entity: Mapping[str, Any]) -> Chunk:
         ordinal=int(entity["ordinal"]),
         text=str(entity["text"]),
         page=int(entity["page"]),
-        path=tuple(json.loads(entity["path"])),
+        path=tuple(orjson.loads(entity["path"])),
         type=str(entity["type"]),
         created_s=float(entity["created_s"]),
         metadata=metadata_of(entity["metadata"]),

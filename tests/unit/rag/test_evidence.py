@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from ullage.models.lexical import analyze
-from ullage.rag.evidence import _around, _near, candidates, holds_answer, texts_to_embed, with_vectors
+from ullage.rag.evidence import AFTER_CREDIT, BEFORE_CREDIT, candidates, holds_answer, with_vectors
 from ullage.rag.passage import Passage
-from ullage.rag.question import read_question
-from ullage.rag.sentences import split
+from ullage.rag.question import read_question, without_each_term
 from ullage.rag.subject import Surroundings, missing_subjects
 
 CHARGERS = Passage(
@@ -50,7 +49,7 @@ def test_a_year_must_be_the_sentences_own_when_it_has_one():
 
 def test_surroundings_lend_a_name_unless_the_sentence_has_its_own():
     question = read_question("How long does it take from Little Hask?")
-    around = Surroundings(before="The run to Little Hask is short.")
+    around = Surroundings(earlier=("The run to Little Hask is short.",))
     assert missing_subjects(question, "It takes nine minutes.", around) == ()
     assert missing_subjects(question, "From Brannoch it takes nine minutes.", around) == ("Little Hask",)
 
@@ -72,10 +71,7 @@ def test_vectors_tell_other_words_from_words_that_are_not_there():
     """Without "holiday" the question is farther from a sentence about leave, and no farther from one about rain."""
     question = read_question("Which holiday applies?")
     found = candidates(question, [Passage("Leave is granted.", "a.md"), Passage("Rain is measured.", "b.md")])
-    asking, saying = texts_to_embed(question, found)
-    terms = list(question.without_each_term())
-    assert len(asking) == 1 + len(terms)
-    assert len(saying) == 2
+    terms = list(without_each_term(question.text))
     whole = [np.array([1.0, 1.0, 0.0])]
     without = [np.array([0.0, 1.0, 0.0]) if term == "holiday" else np.array([1.0, 1.0, 0.0]) for term in terms]
     sentences = [
@@ -98,28 +94,25 @@ MIXED = Passage(
 
 
 @pytest.mark.parametrize("passage", [CHARGERS, HASK, PUMPS, MIXED])
-def test_what_stands_before_and_after_is_what_the_surroundings_say(passage):
-    """`_near` counts terms sentence by sentence; `_around` joins the texts that are shown."""
+def test_what_stands_before_and_after_counts_as_the_surroundings_say(passage):
+    """Credit is counted from the first and the last sentence with a term; the surroundings join the texts."""
     question = read_question("What is the maximum power of the tug or pump at Dunlin, Ostrey or Little Hask?")
-    units = split(passage.text, passage.body_at)
-    said = [question.terms.keys() & set(analyze(unit.text)) for unit in units]
-    for index in range(len(units)):
-        before, after = _near(units, said, index)
-        around = _around(passage, units, index)
-        assert before == question.terms.keys() & set(analyze(around.before))
-        assert after == question.terms.keys() & set(analyze(around.after))
+    found = candidates(question, [passage])
+    assert len(found) > 1
+    for item in found:
+        nearer = {*analyze(item.unit.plain), *analyze(" ".join((*item.unit.header, *item.around.headings)))}
+        before, after = set(analyze(item.around.before)), set(analyze(item.around.after))
+        for term in question.terms.keys() - nearer:
+            shown = BEFORE_CREDIT if term in before else AFTER_CREDIT if term in after else 0.0
+            assert item.credit[term] == shown, (item.text, term)
 
 
 def test_rows_of_a_table_lend_one_another_nothing():
-    question = read_question("What is the power of Ostrey at Dunlin?")
-    units = split(MIXED.text)
-    said = [question.terms.keys() & set(analyze(unit.text)) for unit in units]
-    rows = [index for index, unit in enumerate(units) if unit.kind == "row"]
-    assert len(rows) == 2
-    ostrey, brannoch = (_near(units, said, index) for index in rows)
-    assert "ostrey" not in brannoch[0]
-    assert {"dunlin", "power"} <= brannoch[0]
-    assert ostrey[1] == brannoch[1] == {"power"}
-    last = _near(units, said, len(units) - 1)
-    assert "ostrey" in last[0]
-    assert last[1] == set()
+    found = candidates(read_question("What is the power of Ostrey at Dunlin?"), [MIXED])
+    ostrey, brannoch = (next(item for item in found if name in item.unit.cells) for name in ("Ostrey", "Brannoch"))
+    assert ostrey.credit == {"power": 0.9, "ostrey": 1.0, "dunlin": 0.5}
+    assert brannoch.credit == {"power": 0.9, "ostrey": 0.0, "dunlin": 0.5}
+    last = next(item for item in found if item.text == "The power is metered.")
+    assert last.credit["ostrey"] == 0.5
+    assert "Ostrey" not in ostrey.around.before + brannoch.around.before
+    assert brannoch.around.previous == "Table 4.2: Power of tugs"

@@ -10,6 +10,7 @@ from ullage.errors import RequestError
 from ullage.rag.connections import connect
 from ullage.rag.guard import REFUSED
 from ullage.rag.pipeline import Rag
+from ullage.rag.question import without_each_term
 from ullage.rag.request import asked_to_answer, asked_to_find
 from ullage.rag.schema import DocumentSearch, Prompt
 from ullage.rag.speak import DECLINED
@@ -144,12 +145,12 @@ async def test_the_parts_of_a_question_are_searched_for_too(words_store, tmp_pat
     question = "What does the tug cost and who collects the waste oil?"
     async with small(words_store, tmp_path) as rag:
         await rag.http.post("/generate", json=prompt(question, enable_query_decomposition=True))
-        assert rag.stubs["embedding"].bodies[0]["input"] == [
+        assert rag.stubs["embedding"].bodies[0]["input"][:3] == [
             question, "What does the tug cost?", "who collects the waste oil?"]
     parts = Stub(says="- What is waste oil?\nNONE")
     async with small(words_store, tmp_path, {"llm": parts}, llm_model="big/one") as rag:
         await rag.http.post("/generate", json=prompt(TUG, enable_query_decomposition=True))
-        assert rag.stubs["embedding"].bodies[0]["input"] == [TUG, "What is waste oil?"]
+        assert rag.stubs["embedding"].bodies[0]["input"][:2] == [TUG, "What is waste oil?"]
 
 
 async def test_whole_pages_and_their_neighbours_are_read(words_store, tmp_path):
@@ -284,3 +285,13 @@ async def test_a_search_takes_its_history_from_before_the_question(tmp_path):
     asked = asked_to_find(rag, DocumentSearch.model_validate(body))
     await rag.connections.close()
     assert (asked.question, [turn.text for turn in asked.history]) == ("c d", ["a b"])
+
+
+async def test_the_embedder_is_asked_once_for_all_that_is_made_of_a_question(words_store, tmp_path):
+    async with small(words_store, tmp_path) as rag:
+        await rag.http.post("/generate", json=prompt(TUG))
+        asking, saying = rag.stubs["embedding"].bodies
+        assert asking["input"] == [TUG, *without_each_term(TUG).values()]
+        assert (asking["input_type"], saying["input_type"]) == ("query", "passage")
+        await rag.http.post("/search", json={"query": TUG})
+        assert rag.stubs["embedding"].bodies[2]["input"] == [TUG]

@@ -2,13 +2,14 @@
 
 from dataclasses import fields, replace
 
-from ullage.rag.passage import Passage, from_hit
-from ullage.store import Chunk, Hit
+from ullage.rag.passage import Candidate, Passage, from_chunk
+from ullage.store import Chunk
+from ullage.store.fusion import FoundRow
 
 
 def passage(document, text="Plan > 4 Fire\nStop the fans.", path=("Safety", "Plan", "4 Fire"), page=3):
     chunk = Chunk(document=document, content_hash="h", ordinal=0, text=text, page=page, path=path)
-    return from_hit(Hit(chunk, 0.03, {"dense": 1}), 0, "c")
+    return from_chunk(chunk, "c", 0, 0.03)
 
 
 def test_only_formats_with_pages_have_one():
@@ -31,3 +32,13 @@ def test_a_ranked_passage_is_the_same_but_for_its_logit():
     unlike = [field.name for field in fields(Passage) if getattr(passage, field.name) == getattr(plain, field.name)]
     assert unlike == ["logit"]  # every other field would show if it were left out
     assert passage.ranked(-2.5) == replace(passage, logit=-2.5)
+
+
+def test_a_candidate_becomes_the_passage_that_it_stands_for():
+    row = {"document": "d.pdf", "content_hash": "h", "ordinal": 7, "text": "t", "page": 3, "path": '["a", "b"]',
+           "type": "table", "created_s": 6.0, "metadata": {"x": 1}}
+    candidate = Candidate(FoundRow("id", 0.5, {"dense": 2}, row), 4, "c")
+    passage = Passage("t", "d.pdf", 3, ("a", "b"), "table", "c", 4, 0.5, None, {"x": 1}, 6.0, "h", 7)
+    assert (candidate.id, candidate.text, candidate.retrieval_score) == (("c", "id"), "t", 0.5)
+    assert candidate.ranked(None) == passage
+    assert candidate.ranked(-2.5) == replace(passage, logit=-2.5)

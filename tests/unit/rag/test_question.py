@@ -2,7 +2,7 @@
 
 import pytest
 
-from ullage.rag.question import read_question
+from ullage.rag.question import read_question, without_each_term
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_names_typed_small_are_known_from_the_passages():
 
 
 def test_each_term_is_left_out_once():
-    question = read_question("Who repairs the lead pump?")
-    shortened = question.without_each_term()
-    assert set(shortened) == set(question.terms)
+    text = "Who repairs the lead pump?"
+    shortened = without_each_term(text)
+    assert list(shortened) == list(read_question(text).terms)
     assert shortened["pump"].split() == ["Who", "repairs", "the", "lead", "?"]
 
 

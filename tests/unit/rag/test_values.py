@@ -1,10 +1,11 @@
 """Values and names of a text."""
 
 import random
+import re
 
 import pytest
 
-from ullage.rag.values import _PATTERNS, _found_in, key_of, names, values
+from ullage.rag.values import _PATTERNS, _found_in, key_of, names, stands, values
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,38 @@ def test_a_pattern_is_left_out_only_where_it_finds_nothing():
             searched, left = searched + bool(taken), left + (not taken)
     assert searched > 1000
     assert left > 10
+
+
+@pytest.mark.parametrize(("key", "text", "whole", "number"), [
+    ("4.2", "at 4.2 bar", True, True),
+    ("4.2", "at 14.2 bar, then 4.25, then 4.2.1", True, False),
+    ("4.2", "at 14.2 bar and 4.25", False, False),
+    ("4.2", "at 1.4.2", True, False),
+    ("4.2", "rises to 4.2. Then falls", True, True),
+    ("12", "12,500 or 3,12", True, False),
+    ("hask", "little hask's slip", True, True),
+    ("hask", "haskell, ahask and ha_sk hask_1", False, False),
+    ("hask", "haskell or hask", True, True),
+    ("kW", "900 kWé kW²", False, False),
+    ("a", "", False, False),
+])
+def test_a_key_stands_only_as_a_whole_word(key, text, whole, number):
+    assert stands(key, text) is whole
+    assert stands(key, text, number=True) is number
+
+
+def test_a_key_stands_where_a_pattern_finds_it():
+    random_ = random.Random(1)
+    letters = "4.2, 1a_ºé٣²½-/x A"
+    stood = 0
+    for _ in range(20_000):
+        text, key = ("".join(random_.choices(letters, k=k)) for k in (random_.randrange(14), random_.randint(1, 3)))
+        plain = re.escape(key)
+        whole = re.search(rf"(?<!\w){plain}(?!\w)", text) is not None
+        number = re.search(rf"(?<![\w.,]){plain}(?!\w|[.,]\d)", text) is not None
+        assert (stands(key, text), stands(key, text, number=True)) == (whole, number), (key, text)
+        stood += number
+    assert stood > 100
 
 
 def test_words_for_numbers_are_spelled_as_digits_only_where_they_stand_alone():
