@@ -1,5 +1,5 @@
-"""Many people ask the RAG server at once, its models answer at once (`rag_stubs`): time to the first text, and whose
-it is.
+"""Many people ask the RAG server at once, its models are as fast as any (`rag_stubs`): time to the first text, and
+whose it is.
 
 Server, database, models and clients share the machine; what the clients cost is in the figures. The database is a
 Milvus Lite server of its own, or a Milvus server that is there, in a collection of its own. Its passages are generated,
@@ -45,18 +45,20 @@ WARM_UP = 20
 """Questions before the first that counts: tables are read, connections made, caches filled."""
 
 MODELS = ("embedding", "ranking", "llm")
+Spent = dict[str, list[tuple[str, float, float]]]
 DATABASE_STAGE = "retrieve"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One question's answer. Seconds from the client's side; `stages` in ms as the server tells them, `models` in
-    seconds as the models have measured themselves."""
+    """One question's answer. Seconds from the client's side, `first_at` on the machine's monotonic clock; `stages` in
+    ms as the server tells them."""
 
     request: str
     status: int
     right: bool = False
     first_s: float = 0.0
+    first_at: float = 0.0
     whole_s: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     first_told_s: float = 0.0
@@ -231,7 +233,7 @@ async def measure(where: Bench, *, users: int, seconds: float, think_s: float) -
         finally:
             watching.cancel()
         cost = meter.read()
-        spent: dict[str, dict[str, float]] = (await http.get(f"{where.stubs}/spent")).json()
+        spent: Spent = (await http.get(f"{where.stubs}/spent")).json()
     answers = [answer for part in found for answer in part]
     return _summed(answers, spent, users, think_s, cost, resident)
 
@@ -254,30 +256,33 @@ async def _user(url: str, user: int, until: float, think_s: float) -> list[Asked
 
 
 async def ask(url: str, passage: int, request: str) -> Asked:
-    """One question over a connection of its own, read as bytes: a client library would cost as much as the server."""
+    """One question over a connection of its own, from when it is sent; read as bytes: a client library would cost as
+    much as the server."""
     host, _, port = url.removeprefix("http://").partition(":")
     body = json.dumps({"messages": [{"role": "user", "content": question(passage)}]}).encode()
     head = (f"POST /v1/generate HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
             f"X-Request-Id: {request}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n").encode()
-    begun = time.perf_counter()
     try:
         async with asyncio.timeout(ANSWER_S):
             reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 22)
+            begun = time.perf_counter()
             writer.write(head + body)
             try:
                 status = int((await reader.readline()).split()[1])
                 await reader.readuntil(b"\r\n\r\n")
                 await reader.readuntil(b"data: ")
-                first_s = time.perf_counter() - begun
+                first_at = time.perf_counter()
                 rest = await reader.read()
             finally:
                 writer.close()
     except (OSError, TimeoutError, asyncio.IncompleteReadError, IndexError, ValueError):
         return Asked(request, 0)
-    return _read(request, status, passage, first_s, time.perf_counter() - begun, rest)
+    return _read(request, status, passage, begun, first_at, time.perf_counter() - begun, rest)
 
 
-def _read(request: str, status: int, passage: int, first_s: float, whole_s: float, rest: bytes) -> Asked:
+def _read(
+    request: str, status: int, passage: int, begun: float, first_at: float, whole_s: float, rest: bytes
+) -> Asked:
     # Pieces of HTTP's chunked coding stand between events, never inside one.
     pieces = [piece[: piece.rfind("}") + 1] for piece in rest.decode().split("data: ")]
     events = [json.loads(piece) for piece in pieces if piece]
@@ -286,16 +291,16 @@ def _read(request: str, status: int, passage: int, first_s: float, whole_s: floa
     text = "".join((event["choices"][0]["delta"] or {}).get("content") or "" for event in events)
     last = events[-1]
     told = (last.get("metrics") or {}).get("rag_ttft_ms") or 0.0
-    return Asked(request, status, f"every {2 + passage % 50} weeks" in text, first_s, whole_s,
+    return Asked(request, status, f"every {2 + passage % 50} weeks" in text, first_at - begun, first_at, whole_s,
                  dict(last.get("timings_ms") or {}), told / 1e3, tuple(last.get("degraded") or ()))
 
 
 def _summed(
-    answers: Sequence[Asked], spent: dict[str, dict[str, float]], users: int, think_s: float, cost: Cost,
-    resident: list[int],
+    answers: Sequence[Asked], spent: Spent, users: int, think_s: float, cost: Cost, resident: list[int]
 ) -> RagLoad:
     good = [answer for answer in answers if answer.status == 200 and answer.first_s]
-    own = [answer.first_s - sum(spent.get(answer.request, {}).values()) for answer in good]
+    models = [_before_the_first_text(answer, spent) for answer in good]
+    own = [answer.first_s - sum(took.values()) for answer, took in zip(good, models, strict=True)]
     searched = [answer.stages.get(DATABASE_STAGE, 0.0) / 1e3 for answer in good]
     names = sorted({name for answer in good for name in answer.stages})
     return RagLoad(
@@ -306,8 +311,15 @@ def _summed(
         own_without_database_s=tuple(mine - theirs for mine, theirs in zip(own, searched, strict=True)),
         stages_ms={name: (quantile([a.stages.get(name, 0.0) for a in good], 0.5),
                           quantile([a.stages.get(name, 0.0) for a in good], 0.99)) for name in names},
-        models_ms={model: 1e3 * quantile([spent.get(a.request, {}).get(model, 0.0) for a in good], 0.5)
-                   for model in MODELS},
+        models_ms={model: 1e3 * quantile([took[model] for took in models], 0.5) for model in MODELS},
         cost=cost,
         resident_bytes=tuple(resident),
     )
+
+
+def _before_the_first_text(answer: Asked, spent: Spent) -> dict[str, float]:
+    """Seconds by model; what they take afterwards, as for links, nobody has waited for."""
+    took = dict.fromkeys(MODELS, 0.0)
+    for model, ended, seconds in spent.get(answer.request, ()):
+        took[model] += max(0.0, min(ended, answer.first_at) - (ended - seconds))
+    return took

@@ -1,6 +1,7 @@
 """The load on the RAG server: questions that have one right answer, and sums that add up."""
 
 import json
+import time
 
 import numpy as np
 import psutil
@@ -46,11 +47,14 @@ async def test_the_ranking_stub_puts_the_answer_first():
 
 
 async def test_what_the_models_took_is_told_once():
-    stubs = Stubs()
+    stubs, begun = Stubs(), time.perf_counter()
     await asked(stubs, "/v1/embeddings", {"input": ["a"]}, request="r1")
     told = json.loads(await asked(stubs, "/spent", {}))
     assert list(told) == ["r1"]
-    assert told["r1"]["embedding"] > 0
+    [[model, ended, seconds]] = told["r1"]
+    assert model == "embedding"
+    assert ended - 60 < begun < ended
+    assert 0 < seconds <= ended - begun + 0.001
     assert json.loads(await asked(stubs, "/spent", {})) == {}
 
 
@@ -63,7 +67,8 @@ async def asked(stubs, path, body, request="r"):
     async def send(message):
         sent.append(message.get("body", b""))
 
-    await stubs({"type": "http", "path": path, "headers": [(b"x-request-id", request.encode())]}, receive, send)
+    await stubs({"type": "http", "path": path, "headers": [(b"x-request-id", request.encode())],
+                 "state": {"begun": time.perf_counter()}}, receive, send)
     return b"".join(sent)
 
 
@@ -71,17 +76,20 @@ def test_an_answer_is_read_through_the_pieces_of_http():
     stream = chunk(f"{answer_of(7)[:20]}") + chunk(answer_of(7)[20:]) + chunk(
         "", timings_ms={"embed": 2.0, "retrieve": 5.0}, metrics={"rag_ttft_ms": 40.0}, degraded=["ranking"])
     rest = stream.partition(b"data: ")[2]
-    found = _read("r", 200, 7, 0.05, 0.1, rest)
-    assert (found.right, found.first_s, found.first_told_s, found.degraded) == (True, 0.05, 0.04, ("ranking",))
+    found = _read("r", 200, 7, 9.0, 9.25, 0.5, rest)
+    assert (found.right, found.first_s, found.first_told_s, found.degraded) == (True, 0.25, 0.04, ("ranking",))
     assert found.stages == {"embed": 2.0, "retrieve": 5.0}
-    assert not _read("r", 200, 8, 0.05, 0.1, rest).right
+    assert not _read("r", 200, 8, 9.0, 9.25, 0.5, rest).right
 
 
 def test_the_servers_own_share_is_what_the_models_leave():
     rest = chunk(answer_of(7), timings_ms={"retrieve": 5.0}).partition(b"data: ")[2]
-    good = _read("r", 200, 7, 0.05, 0.1, rest)
-    lost = _read("s", 0, 7, 0.0, 0.0, b"")
-    found = _summed([good, lost], {"r": {"llm": 0.03, "embedding": 0.001}}, 2, 1.0, COST, [100, 200])
+    good = _read("r", 200, 7, 9.0, 9.05, 0.1, rest)
+    lost = _read("s", 0, 7, 0.0, 0.0, 0.0, b"")
+    # Of the LLM 30 ms were before the first text and 5 after; what links a sentence to passages came later still.
+    spent = {"r": [("embedding", 9.002, 0.001), ("llm", 9.055, 0.035), ("ranking", 9.09, 0.02)]}
+    found = _summed([good, lost], spent, 2, 1.0, COST, [100, 200])
+    assert found.models_ms == pytest.approx({"embedding": 1.0, "ranking": 0.0, "llm": 30.0})
     assert (found.answered, found.failed, found.wrong, found.degraded) == (1, 1, 0, 0)
     assert found.own_s == pytest.approx((0.019,))
     assert found.own_without_database_s == pytest.approx((0.014,))
