@@ -103,6 +103,12 @@ class Draft:
                 yield self._keep(f'According to {passage.place}: "{item.text}"', item, 1.0, quoted=True)
         self.answered = True
 
+    def rehearse(self) -> None:
+        """Judge the best sentence of the documents as if the model had said it: what is found in it is kept, and a
+        model that begins to speak is waited for anyway."""
+        if self._evidence:
+            self.judge(self._evidence[0].text)
+
     def judge(self, text: str) -> Judged | None:
         """None for what is no sentence, was said before, or comes after the answer."""
         sentence = " ".join(_MARKS.sub("", _LABEL.sub("", text.strip())).split())

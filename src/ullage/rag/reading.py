@@ -13,7 +13,7 @@ from ullage.rag.subject import Surroundings
 READINGS_KEPT = 512
 LONGEST_KEPT = 6_000
 """Characters. The passages of one answer are read for the evidence and for the prompt, and those of a conversation or
-of a document that many ask about again and again; some 10 MiB at most."""
+of a document that many ask about again and again. 13 KiB each of 2,000 characters, 13 MiB at most in all."""
 
 
 @dataclass(frozen=True, slots=True)

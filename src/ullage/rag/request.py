@@ -174,9 +174,10 @@ def _refused(body: Prompt, settings: Settings) -> Iterator[str]:
 def _endpoints(body: Retrieval, settings: Settings) -> Iterator[tuple[str, Endpoint]]:
     """Services that the request names itself: refused, unless the operator permits their URLs."""
     for field, (service, model_field, setting) in PER_REQUEST.items():
-        given = getattr(body, field, None)
+        if not (given := getattr(body, field, None)):
+            continue
         ours = settings.vlm_url if service == "vlm" else settings.url(service)  # type: ignore[arg-type]
-        if not given or _plain(given) == _plain(ours):
+        if _plain(given) == _plain(ours):
             continue
         if _plain(given) not in map(_plain, settings.permitted_endpoints):
             uses = f"this server uses {ours} ({setting})" if ours else f"{setting} is not set on this server"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,9 @@ log = structlog.get_logger("ullage.rag")
 
 DECLINED = "The documents do not contain an answer to this question."
 LLM_AWAY = "The language model is not available. These passages speak to the question: "
+REHEARSAL_S = 0.01
+"""After a model was asked: the request is out by then, and no model has spoken yet."""
+
 FAILURES = (Unavailable, DeadlineExceeded, RequestError)
 
 
@@ -148,14 +152,18 @@ class Speaker:
     async def _heard(self, stream: ChatStream, asked: Asked, draft: Draft, marking: bool) -> AsyncIterator[str]:
         """Checked text, as soon as a sentence is complete."""
         aloud = Aloud()
-        async for piece in stream:
-            self._watch.lap("generate")
-            for sentence in draft.hear(aloud.hear(piece)):
-                for text in self._shown(draft.judge(sentence), draft, marking):
-                    yield text
-            self._watch.lap("check")
-            if draft.finished and not asked.speech.whole:
-                break
+        rehearsal = asyncio.get_running_loop().call_later(REHEARSAL_S, draft.rehearse)
+        try:
+            async for piece in stream:
+                self._watch.lap("generate")
+                for sentence in draft.hear(aloud.hear(piece)):
+                    for text in self._shown(draft.judge(sentence), draft, marking):
+                        yield text
+                self._watch.lap("check")
+                if draft.finished and not asked.speech.whole:
+                    break
+        finally:
+            rehearsal.cancel()
         for sentence in (*draft.hear(aloud.end()), *draft.end()):
             for text in self._shown(draft.judge(sentence), draft, marking):
                 yield text

@@ -1,8 +1,12 @@
 """Sentences are let through as soon as they are complete, however the stream is cut."""
 
+from dataclasses import replace
+
 import pytest
 
 from ullage.rag.draft import Draft
+from ullage.rag.evidence import candidates
+from ullage.rag.passage import Passage
 from ullage.rag.question import read_question
 from ullage.rag.sentences import split
 
@@ -35,3 +39,16 @@ def test_a_piece_in_which_no_sentence_may_end_changes_nothing(text, size):
     heard = [sentence for piece in pieces for sentence in draft.hear(piece)]
     assert (heard, list(draft.end())) == whole_each_time(pieces)
     assert heard or size == 200
+
+
+def test_a_rehearsal_says_nothing_and_changes_no_judgement():
+    question = read_question("How often is pump 4711 serviced?")
+    passages = [Passage("Pump 4711 is serviced every 12 weeks. It is blue.", "a.md")]
+    evidence = [replace(item, score=item.score + 3) for item in candidates(question, passages)]  # as with vectors
+    plain, rehearsed = (Draft(question, passages, evidence) for _ in range(2))
+    rehearsed.rehearse()
+    assert (rehearsed.sentences, rehearsed.withheld, rehearsed.answered) == ([], [], False)
+    for said in ("Pump 4711 is serviced every 12 weeks.", "Pump 4711 is serviced every 13 weeks."):
+        assert rehearsed.judge(said) == plain.judge(said)
+    assert plain.judge("Pump 4711 is serviced every 12 weeks.").found is not None
+    Draft(question, [], []).rehearse()
