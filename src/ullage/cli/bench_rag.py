@@ -1,4 +1,4 @@
-"""`ullage bench rag`: many people before the RAG server, with models that answer at once."""
+"""`ullage bench rag`: many people before the RAG server, with models as fast as any are."""
 
 from __future__ import annotations
 
