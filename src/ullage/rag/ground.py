@@ -67,14 +67,14 @@ def states_answer(question: Question, sentence: str, best: Evidence) -> bool:
         return False
     given = {value.key for value in (*values(best.unit.plain), *names(best.unit.plain))}
     said = [value for value in (*values(sentence), *names(sentence)) if value.kind in question.wanted]
-    known = key_of(question.text)
+    known = question.key
     return any(value.key in given and value.key not in known for value in said)
 
 
 def _same_facts(question: Question, sentence: str, item: Evidence) -> bool:
     plain = item.unit.plain
     here = key_of(f"{plain} {item.around.header}")
-    asked = key_of(question.text)
+    asked = question.key
     for value in values(sentence):
         in_words = not any(letter.isdigit() for letter in value.key) and stands(value.key, asked, number=True)
         dated = value.kind in ("year", "date") and valued(value, plain, item.around)
@@ -109,7 +109,7 @@ def _same_partners(question: Question, sentence: str, unit: Unit) -> bool:
 
 def _wanted_keys(question: Question, text: str) -> set[str]:
     found = (*values(text), *(names(text) if "name" in question.wanted else ()))
-    known = key_of(question.text)
+    known = question.key
     return {value.key for value in found if value.kind in question.wanted and value.key not in known}
 
 

@@ -28,7 +28,7 @@ from ullage.rag.filter_writer import written_filter
 from ullage.rag.guard import REFUSED, answer_allowed, question_allowed
 from ullage.rag.judge import groundedness, relevance
 from ullage.rag.passage import Passage
-from ullage.rag.question import Question, read_question, without_each_term
+from ullage.rag.question import LONGEST_QUESTION, Question, read_question, without_each_term
 from ullage.rag.rerank import Reranked, as_found, rerank, shown_score
 from ullage.rag.rests import Rests, unavailable
 from ullage.rag.retrieve import Found, Retriever
@@ -47,8 +47,8 @@ CONTEXT_CHARACTERS_BUNDLED = 4_000
 """Of whole pages before the LLM; the bundled one has a small context."""
 
 WEIGHED_AT_ONCE = 6_000
-"""Characters of passages that are weighed on the event loop, in some 3 ms; more goes to a thread, whose turns at the
-interpreter cost every other question about as much."""
+"""Characters of passages that are weighed on the event loop, in some 3 ms; more, or a longer question than there
+are, goes to a thread, whose turns at the interpreter cost every other question about as much."""
 
 
 class Rag:
@@ -163,7 +163,7 @@ class Rag:
             rests = None if "ranking" in asked.endpoints else self.rests
             ranking = rerank(clients.ranking, question, found.candidates, rests, most=asked.rerank_top_k,
                              least_score=asked.least_score)
-            weighed = found.asking is not None and not asked.full_pages
+            weighed = found.asking is not None and not asked.full_pages and len(question) <= LONGEST_QUESTION
             ranked = await (meanwhile(ranking, read_ahead(question, found.candidates)) if weighed else ranking)
             if ranked.degraded and not self.settings.degrade:
                 raise unavailable("Reranker", clients.ranking.base_url)
@@ -247,7 +247,8 @@ class Rag:
             question = read_question(ordered.question, [passage.text for passage in ordered.passages])
             return question, candidates(question, context.read, context.ranks)[:CANDIDATES_EMBEDDED]
 
-        short = sum(len(passage.text) for passage in context.read) <= WEIGHED_AT_ONCE
+        characters = sum(len(passage.text) for passage in context.read)
+        short = characters <= WEIGHED_AT_ONCE and len(ordered.question) <= LONGEST_QUESTION
         question, found = read() if short else await asyncio.to_thread(read)
         if not found:
             return question, []
@@ -260,7 +261,9 @@ class Rag:
                 raise unavailable("Embedding", clients.embedding.base_url) from None
             log.warning("weighing the evidence by words alone", reason=error.message)
             return question, without_vectors(found)
-        return question, with_vectors(question, found, ordered.asking, saying)
+        if short:
+            return question, with_vectors(question, found, ordered.asking, saying)
+        return question, await asyncio.to_thread(with_vectors, question, found, ordered.asking, saying)
 
     async def _answered(
         self, asked: Asked, clients: Clients, ground: Ground, watch: Stopwatch

@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from ullage.models.lexical import analyze, idf_table, words
-from ullage.rag.values import Value, ValueKind, names, values
+from ullage.rag.values import Value, ValueKind, key_of, names, values
 
 _MONEY: frozenset[ValueKind] = frozenset({"money"})
 _SIZE: frozenset[ValueKind] = frozenset({"quantity", "number", "percent"})
@@ -91,17 +91,24 @@ KIND_WORD_WEIGHT = 0.35
 QUESTIONS_KEPT = 256
 """Each is asked about twice or three times while it is answered."""
 
+LONGEST_QUESTION = 2_000
+"""Characters; a longer text is no question that is read in passing, or taken apart word by word."""
+
+MOST_TERMS_APART = 31
+"""With the whole question one call of the embedder. Of more words each says little."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`terms` maps each search term to its weight. `wanted` is empty when any sentence may answer; `unit` is how the
-    wanted value is written when only one dimension fits.
+    """`key` is the text as values are compared, `terms` maps each search term to its weight. `wanted` is empty when any
+    sentence may answer; `unit` is how the wanted value is written when only one dimension fits.
     `asked` are the terms that say what is asked of the things named: neither names nor values nor a kind of answer.
 
     `names` and `values` are what the question is about: an answer that does not speak of them is about another thing.
     """
 
     text: str
+    key: str
     terms: dict[str, float]
     wanted: frozenset[ValueKind]
     names: tuple[Value, ...]
@@ -110,15 +117,22 @@ class Question:
     unit: re.Pattern[str] | None = None
 
 
-@lru_cache(maxsize=QUESTIONS_KEPT)
 def without_each_term(text: str) -> Mapping[str, str]:
     """A question with one term's words left out, by term: how much nearer a sentence is to the whole question than to
-    these says whether it speaks of the term, in whatever words."""
+    these says whether it speaks of the term, in whatever words. Nothing for a text that is no question any more."""
+    return _without_each_term(text) if len(text) <= LONGEST_QUESTION else MappingProxyType({})
+
+
+@lru_cache(maxsize=QUESTIONS_KEPT)
+def _without_each_term(text: str) -> Mapping[str, str]:
+    terms = dict.fromkeys(analyze(text))
+    if len(terms) > MOST_TERMS_APART:
+        return MappingProxyType({})
     spans: dict[str | None, list[tuple[int, int]]] = {}
     for word in words(text):
         spans.setdefault(word.term, []).append((word.start, word.end))
     shortened = {}
-    for term in dict.fromkeys(analyze(text)):
+    for term in terms:
         rest = text
         for start, end in reversed(spans.get(term, [])):
             rest = rest[:start] + rest[end:]
@@ -130,10 +144,12 @@ def without_each_term(text: str) -> Mapping[str, str]:
 def read_question(text: str, passages: Sequence[str] = ()) -> Question:
     """`passages` tell which of the question's words are names when the asker wrote them in lower case."""
     small = passages and not any(letter.isupper() for letter in text) and not names(text)
-    return _read(text, tuple(passages)) if small else _read_alone(text)
+    if small or len(text) > LONGEST_QUESTION:
+        return _read(text, passages)
+    return _read_alone(text)
 
 
-def _read(text: str, passages: tuple[str, ...]) -> Question:
+def _read(text: str, passages: Sequence[str]) -> Question:
     weights = {}
     table = idf_table()
     for term in analyze(text):
@@ -143,6 +159,7 @@ def _read(text: str, passages: tuple[str, ...]) -> Question:
     known = {term for value in about for term in analyze(value.text)} | KIND_WORDS
     return Question(
         text=text,
+        key=key_of(text),
         terms=weights,
         wanted=_wanted(text),
         names=tuple(value for value in about if value.kind == "name"),

@@ -295,3 +295,11 @@ async def test_the_embedder_is_asked_once_for_all_that_is_made_of_a_question(wor
         assert (asking["input_type"], saying["input_type"]) == ("query", "passage")
         await rag.http.post("/search", json={"query": TUG})
         assert rag.stubs["embedding"].bodies[2]["input"] == [TUG]
+
+
+async def test_a_question_as_long_as_the_contract_lets_it_be_is_embedded_as_it_is(words_store, tmp_path):
+    long = f"{TUG} " + " ".join(f"word{n}" for n in range(13_000))
+    async with small(words_store, tmp_path) as rag:
+        answer = await rag.http.post("/generate", json=prompt(long[:128_000]))
+        assert answer.status_code == 200
+        assert [len(body["input"]) for body in rag.stubs["embedding"].bodies if body["input_type"] == "query"] == [1]
