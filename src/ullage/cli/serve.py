@@ -36,10 +36,6 @@ ROOMS: dict[Service, str] = {
     "vision": "ullage.serve.vision.app",
     "web": "ullage.web.app",
 }
-COLLECT_EVERY = (10_000, 20, 20)
-"""Objects between two looks for cycles, and looks between two deeper ones. An answer makes thousands of objects and
-hardly a cycle: Python's own 700 look a dozen times for each."""
-
 MCP = "mcp"
 """No service of a stack: clients start it, or it is started for them."""
 
@@ -101,7 +97,6 @@ def _uncollected() -> Iterator[None]:
     try:
         yield
         gc.freeze()
-        gc.set_threshold(*COLLECT_EVERY)
     finally:
         gc.enable()
 
