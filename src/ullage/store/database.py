@@ -94,11 +94,17 @@ def open_database(place: Place, tables: str) -> Database:
     return PostgresDatabase(place, tables)
 
 
+_UNUSABLE = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY))
+"""What is no fault of the query, but of the disk: full, failing, or not ours to write."""
+
+
 class SqliteDatabase:
-    """A file. Who opens it sees to it that no other process writes (`ingest.alone`)."""
+    """A file. Who opens it sees to it that no other process writes (`ingest.alone`). Raises DependencyDown while its
+    disk cannot be used; what was told as done before stays, and what is refused meanwhile has not begun."""
 
     def __init__(self, path: Path, tables: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
@@ -114,7 +120,7 @@ class SqliteDatabase:
         self.rows("SELECT 1")
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        with self._lock:
+        with self._lock, self._disk():
             return self._connection.execute(query, values).fetchall()
 
     def row(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
@@ -123,7 +129,7 @@ class SqliteDatabase:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, self._disk():
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
@@ -132,14 +138,25 @@ class SqliteDatabase:
 
     @contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, self._disk():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk may have ended it
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _UNUSABLE:
+                raise
+            raise DependencyDown(f"{self._path} cannot be used ({error}): free space on its disk, or see that this "
+                                 "user may write there, then try again; nothing that was accepted is lost") from None
 
     def add_column(self, table: str, column: str, kind: str) -> None:
         known = {str(row["name"]) for row in self.rows(f"PRAGMA table_info({table})")}
