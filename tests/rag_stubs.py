@@ -22,10 +22,12 @@ from ullage.clients.embedding import EmbeddingClient
 from ullage.clients.llm import LlmClient
 from ullage.clients.ranking import RankingClient
 from ullage.rag.connections import connect
+from ullage.rag.passage import Candidate
 from ullage.rag.pipeline import Rag
 from ullage.rag.server import create_app
 from ullage.settings import Settings
 from ullage.store import Chunk, VectorStore
+from ullage.store.fusion import FoundRow
 
 COLLECTION = "handbook"
 
@@ -42,6 +44,13 @@ CHUNKS = (
      "The welfare fund may lend up to £800 without interest, repaid over ten months."),
     ("waste.md", 1, ("Waste", "Oil"), "Waste oil is collected by Greywater Haulage every seven weeks."),
 )
+
+
+def found(text: str, *, rank: int = 0, score: float = 0.0) -> Candidate:
+    """As a search gives it."""
+    row = {"text": text, "document": "a.md", "content_hash": "h", "ordinal": rank, "page": 1, "path": "[]",
+           "type": "text", "created_s": 0.0, "metadata": {}}
+    return Candidate(FoundRow(f"{rank}", score, {}, row), rank, COLLECTION)
 
 
 WIDTH = 256

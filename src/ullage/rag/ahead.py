@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ullage.rag.evidence import PASSAGES_READ
-from ullage.rag.passage import Rankable
+from ullage.rag.passage import Candidate
 from ullage.rag.question import read_question
 from ullage.rag.reading import LONGEST_KEPT, reading
 from ullage.rag.values import values
@@ -36,13 +36,13 @@ async def meanwhile(work: Coroutine[Any, Any, T], steps: Iterator[None]) -> T:
             await asyncio.gather(task, return_exceptions=True)
 
 
-def read_ahead(text: str, passages: Sequence[Rankable]) -> Iterator[None]:
+def read_ahead(text: str, passages: Sequence[Candidate]) -> Iterator[None]:
     """The question and the first passages, as the evidence will ask for them: many of these are kept."""
     question = read_question(text)
     yield
     for passage in passages[:PASSAGES_READ]:
         if len(passage.text) <= LONGEST_KEPT:
-            read = reading(passage.ranked(None))
+            read = reading(passage.read())
             yield
             if question.wanted:
                 for unit in read.units:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from ullage.store import PLACE_KEYS, Chunk
 from ullage.store.fusion import FoundRow
@@ -34,12 +34,6 @@ class Passage:
     content_hash: str = ""
     ordinal: int = 0
 
-    def ranked(self, logit: float | None) -> Passage:
-        """The same passage with the reranker's score."""
-        return Passage(self.text, self.document, self.page, self.headings, self.kind, self.collection,
-                       self.retrieval_rank, self.retrieval_score, logit, self.metadata, self.created_s,
-                       self.content_hash, self.ordinal)
-
     @property
     def box(self) -> tuple[float, ...]:
         """Left, top, right, bottom in points from the page's upper left corner; empty where it is not known."""
@@ -69,18 +63,6 @@ class Passage:
         return f'{self.document}, "{self.headings[-1]}"' if self.headings else self.document
 
 
-class Rankable(Protocol):
-    """What is ordered: a passage, or what becomes one."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def retrieval_score(self) -> float: ...
-
-    def ranked(self, logit: float | None) -> Passage: ...
-
-
 @dataclass(slots=True)
 class Candidate:
     """A passage as it was found. Of a hundred that are ordered ten are kept: the rest of its fields is read then."""
@@ -101,7 +83,8 @@ class Candidate:
     def retrieval_score(self) -> float:
         return self.hit.score
 
-    def ranked(self, logit: float | None) -> Passage:
+    def read(self, logit: float | None = None) -> Passage:
+        """With the reranker's score, where it gave one."""
         return from_chunk(self.hit.chunk, self.collection, self.retrieval_rank, self.hit.score, logit)
 
 

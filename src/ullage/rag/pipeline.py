@@ -27,9 +27,8 @@ from ullage.rag.evidence import (
 from ullage.rag.filter_writer import written_filter
 from ullage.rag.guard import REFUSED, answer_allowed, question_allowed
 from ullage.rag.judge import groundedness, relevance
-from ullage.rag.passage import Passage
-from ullage.rag.question import LONGEST_QUESTION, Question, read_question, without_each_term
-from ullage.rag.rerank import Reranked, as_found, rerank, shown_score
+from ullage.rag.question import LONGEST_IN_PASSING, Question, read_question, without_each_term
+from ullage.rag.rerank import Reranked, as_found, rerank
 from ullage.rag.rests import Rests, unavailable
 from ullage.rag.retrieve import Found, Retriever
 from ullage.rag.rewrite import parts_of, reworded, standing_alone
@@ -163,7 +162,7 @@ class Rag:
             rests = None if "ranking" in asked.endpoints else self.rests
             ranking = rerank(clients.ranking, question, found.candidates, rests, most=asked.rerank_top_k,
                              least_score=asked.least_score)
-            weighed = found.asking is not None and not asked.full_pages and len(question) <= LONGEST_QUESTION
+            weighed = found.asking is not None and not asked.full_pages and len(question) <= LONGEST_IN_PASSING
             ranked = await (meanwhile(ranking, read_ahead(question, found.candidates)) if weighed else ranking)
             if ranked.degraded and not self.settings.degrade:
                 raise unavailable("Reranker", clients.ranking.base_url)
@@ -171,7 +170,7 @@ class Rag:
         else:
             ranked = Reranked(as_found(found.candidates[: asked.rerank_top_k]))
         degraded = (*found.degraded, *ranked.degraded)
-        return Ordered(_kept(ranked.passages, asked), degraded, question, wanted, found.notes, found.asking)
+        return Ordered(ranked.passages, degraded, question, wanted, found.notes, found.asking)
 
     async def _reflected(
         self, asked: Asked, clients: Clients, ordered: Ordered, judge: LlmClient | None, watch: Stopwatch
@@ -248,7 +247,7 @@ class Rag:
             return question, candidates(question, context.read, context.ranks)[:CANDIDATES_EMBEDDED]
 
         characters = sum(len(passage.text) for passage in context.read)
-        short = characters <= WEIGHED_AT_ONCE and len(ordered.question) <= LONGEST_QUESTION
+        short = characters <= WEIGHED_AT_ONCE and len(ordered.question) <= LONGEST_IN_PASSING
         question, found = read() if short else await asyncio.to_thread(read)
         if not found:
             return question, []
@@ -354,9 +353,3 @@ class Rag:
 def _refusal(degraded: Sequence[str], watch: Stopwatch) -> list[Token | Answer]:
     watch.first_text()
     return [Token(REFUSED), Answer(refused=True, degraded=tuple(degraded))]
-
-
-def _kept(passages: Sequence[Passage], asked: Asked) -> tuple[Passage, ...]:
-    """The first passages; below `least_score` none that was reranked."""
-    kept = [p for p in passages if p.logit is None or shown_score(p.logit) >= asked.least_score]
-    return tuple(kept[: asked.rerank_top_k])

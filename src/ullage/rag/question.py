@@ -91,7 +91,7 @@ KIND_WORD_WEIGHT = 0.35
 QUESTIONS_KEPT = 256
 """Each is asked about twice or three times while it is answered."""
 
-LONGEST_QUESTION = 2_000
+LONGEST_IN_PASSING = 2_000
 """Characters; a longer text is no question that is read in passing, or taken apart word by word."""
 
 MOST_TERMS_APART = 31
@@ -120,7 +120,7 @@ class Question:
 def without_each_term(text: str) -> Mapping[str, str]:
     """A question with one term's words left out, by term: how much nearer a sentence is to the whole question than to
     these says whether it speaks of the term, in whatever words. Nothing for a text that is no question any more."""
-    return _without_each_term(text) if len(text) <= LONGEST_QUESTION else MappingProxyType({})
+    return _without_each_term(text) if len(text) <= LONGEST_IN_PASSING else MappingProxyType({})
 
 
 @lru_cache(maxsize=QUESTIONS_KEPT)
@@ -143,10 +143,9 @@ def _without_each_term(text: str) -> Mapping[str, str]:
 
 def read_question(text: str, passages: Sequence[str] = ()) -> Question:
     """`passages` tell which of the question's words are names when the asker wrote them in lower case."""
-    small = passages and not any(letter.isupper() for letter in text) and not names(text)
-    if small or len(text) > LONGEST_QUESTION:
-        return _read(text, passages)
-    return _read_alone(text)
+    small = not any(letter.isupper() for letter in text) and not names(text)
+    seen = passages if small else ()
+    return _read(text, seen) if seen or len(text) > LONGEST_IN_PASSING else _read_alone(text)
 
 
 def _read(text: str, passages: Sequence[str]) -> Question:
@@ -195,9 +194,8 @@ def _about_values(text: str) -> list[Value]:
 
 
 def _names(text: str, passages: Sequence[str]) -> list[Value]:
+    """Those of the text itself, and those that the passages have in capitals."""
     found = names(text)
-    if found or any(letter.isupper() for letter in text):
-        return found
     seen = Counter(name.key for passage in passages for name in names(passage))
     lowered = text.lower()
     for known, times in sorted(seen.items(), key=lambda item: -len(item[0])):

@@ -13,7 +13,7 @@ import structlog
 
 from ullage.clients.ranking import PASSAGES_PER_CALL, RankingClient, Scale
 from ullage.errors import DeadlineExceeded, RequestError, Unavailable
-from ullage.rag.passage import Passage, Rankable
+from ullage.rag.passage import Candidate, Passage
 from ullage.rag.rests import Rests
 
 log = structlog.get_logger("ullage.rag")
@@ -35,7 +35,7 @@ class Reranked:
 
 
 async def rerank(
-    client: RankingClient, query: str, passages: Sequence[Rankable], rests: Rests | None = None, *,
+    client: RankingClient, query: str, passages: Sequence[Candidate], rests: Rests | None = None, *,
     most: int | None = None, least_score: float = 0.0,
 ) -> Reranked:
     """The passages, best first: all, or the first `most` whose shown score is `least_score` at least.
@@ -56,13 +56,13 @@ async def rerank(
     except (Unavailable, DeadlineExceeded, RequestError) as error:
         log.warning("answering in retrieval order", reason=error.message)
         return Reranked(as_found(passages[:most]), ("ranking",), error.message)
-    worth = (head[i].ranked(logit) for i in order if shown_score(logit := float(logits[i])) >= least_score)
-    return Reranked(tuple(islice(chain(worth, (passage.ranked(None) for passage in tail)), most)))
+    worth = (head[i].read(logit) for i in order if shown_score(logit := float(logits[i])) >= least_score)
+    return Reranked(tuple(islice(chain(worth, as_found(tail)), most)))
 
 
-def as_found(passages: Iterable[Rankable]) -> tuple[Passage, ...]:
+def as_found(passages: Iterable[Candidate]) -> tuple[Passage, ...]:
     """In the order of retrieval."""
-    return tuple(passage.ranked(None) for passage in passages)
+    return tuple(passage.read() for passage in passages)
 
 
 def fused(logits: npt.NDArray[np.float32], retrieval: Sequence[float], scale: Scale) -> list[int]:

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from rag_stubs import found
 from ullage.rag import reading as module
 from ullage.rag.ahead import meanwhile, read_ahead
 from ullage.rag.evidence import PASSAGES_READ
-from ullage.rag.passage import Passage
 from ullage.rag.reading import LONGEST_KEPT
 
 
@@ -69,7 +69,7 @@ async def test_what_work_raises_is_raised_and_a_cancelled_wait_ends_the_work():
 
 def test_the_first_passages_are_read_as_the_evidence_will_ask_for_them():
     module._kept.cache_clear()
-    passages = [Passage(f"Pump {n} is serviced every {n} weeks.", "a.md") for n in range(12)]
-    passages[1] = Passage("It rains. " * (LONGEST_KEPT // 10 + 1), "b.md")
+    passages = [found(f"Pump {n} is serviced every {n} weeks.", rank=n) for n in range(12)]
+    passages[1] = found("It rains. " * (LONGEST_KEPT // 10 + 1), rank=1)
     list(read_ahead("How many weeks lie between two services of pump 7?", passages))
     assert module._kept.cache_info().misses == PASSAGES_READ - 1

@@ -26,19 +26,14 @@ def test_the_line_of_headings_is_not_the_body():
     assert passage("a.md", text="4 Fire").body_at == 0
 
 
-def test_a_ranked_passage_is_the_same_but_for_its_logit():
-    passage = Passage("t", "d.pdf", 3, ("a", "b"), "table", "c", 4, 0.5, None, {"x": 1}, 6.0, "h", 7)
-    plain = Passage("", "")
-    unlike = [field.name for field in fields(Passage) if getattr(passage, field.name) == getattr(plain, field.name)]
-    assert unlike == ["logit"]  # every other field would show if it were left out
-    assert passage.ranked(-2.5) == replace(passage, logit=-2.5)
-
-
 def test_a_candidate_becomes_the_passage_that_it_stands_for():
     row = {"document": "d.pdf", "content_hash": "h", "ordinal": 7, "text": "t", "page": 3, "path": '["a", "b"]',
            "type": "table", "created_s": 6.0, "metadata": {"x": 1}}
     candidate = Candidate(FoundRow("id", 0.5, {"dense": 2}, row), 4, "c")
     passage = Passage("t", "d.pdf", 3, ("a", "b"), "table", "c", 4, 0.5, None, {"x": 1}, 6.0, "h", 7)
+    plain = Passage("", "")
+    unlike = [field.name for field in fields(Passage) if getattr(passage, field.name) == getattr(plain, field.name)]
+    assert unlike == ["logit"]  # every other field would show if it were left out
     assert (candidate.id, candidate.text, candidate.retrieval_score) == (("c", "id"), "t", 0.5)
-    assert candidate.ranked(None) == passage
-    assert candidate.ranked(-2.5) == replace(passage, logit=-2.5)
+    assert candidate.read() == passage
+    assert candidate.read(-2.5) == replace(passage, logit=-2.5)

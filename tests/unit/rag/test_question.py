@@ -2,7 +2,7 @@
 
 import pytest
 
-from ullage.rag.question import LONGEST_QUESTION, MOST_TERMS_APART, read_question, without_each_term
+from ullage.rag.question import LONGEST_IN_PASSING, MOST_TERMS_APART, read_question, without_each_term
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_a_text_that_is_no_question_any_more_is_not_taken_apart():
     apart = " ".join(f"w{n}x" for n in range(MOST_TERMS_APART))
     assert len(without_each_term(apart)) == MOST_TERMS_APART
     assert without_each_term(f"{apart} pump") == {}
-    assert without_each_term("pump " * (LONGEST_QUESTION // 5) + "x") == {}
-    long = " ".join(f"word{n}" for n in range(LONGEST_QUESTION))
-    assert len(read_question(long).terms) == LONGEST_QUESTION
+    assert without_each_term("pump " * (LONGEST_IN_PASSING // 5) + "x") == {}
+    long = " ".join(f"word{n}" for n in range(LONGEST_IN_PASSING))
+    assert len(read_question(long).terms) == LONGEST_IN_PASSING
     assert read_question(long) is not read_question(long)  # not kept
     assert read_question("Who repairs it?") is read_question("Who repairs it?")

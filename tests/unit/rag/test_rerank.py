@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
+from rag_stubs import found
 from ullage.clients.ranking import RankingClient
-from ullage.rag.passage import Passage
 from ullage.rag.rerank import fused, rerank, shown_score
 
-PASSAGES = [Passage(text, "a.md", retrieval_rank=n, retrieval_score=0.03 - n / 1000) for n, text in enumerate("abc")]
+PASSAGES = [found(text, rank=n, score=0.03 - n / 1000) for n, text in enumerate("abc")]
 
 
 def ranking_app(logits, scores="absolute", delay_s=0.0) -> FastAPI:
